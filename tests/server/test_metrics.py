@@ -9,18 +9,32 @@ import attrs
 import pytest
 import trio
 
-from pgnet_trio import Game, LoginRefused, Reject, RequestFailed, on
+from pgnet_trio import (
+    Game,
+    LoginRefused,
+    Packet,
+    Queue,
+    Reject,
+    RequestFailed,
+    Response,
+    SessionLost,
+    StorageError,
+    on,
+)
 from pgnet_trio.server.counters import TIMED, Counters, Histogram, outcome_of
 from pgnet_trio.server.monitor import instruments
 from pgnet_trio.server.monitor import metrics as metrics_module
 from pgnet_trio.server.monitor.instruments import Instruments
 from pgnet_trio.server.monitor.metrics import Metrics
-from pgnet_trio.testing import hosting
+from pgnet_trio.testing import MemoryStore, hosting, playing
 from tests.kit.hosting import socket_client
 from tests.kit.monitoring import monitored, samples, scrape
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
+
+    from pgnet_trio import Client, Server
+    from pgnet_trio.storage import Changes
 
 
 @attrs.frozen
@@ -263,3 +277,128 @@ def test_a_program_that_makes_classes_without_end_does_not_fill_memory() -> None
 @pytest.mark.parametrize(("status", "expected"), [(0, 0), (1, 1), (2, 2), (3, 3), (-7, 3)])
 def test_a_game_may_use_any_number_as_a_status(status: int, expected: int) -> None:
     assert outcome_of(status) == expected
+
+
+async def read(server: Server) -> dict[str, float]:
+    """Read the metrics without a connection, in virtual time."""
+    context = server._context("it is read")
+    return samples(await Metrics(context, Instruments(context.counters.lag)).collect())
+
+
+async def test_who_comes_drops_comes_back_and_takes_over_is_counted(
+    autojump_clock: MockClock,
+) -> None:
+    async with hosting(Board, resume_grace=10) as server, playing(server, "ann") as ann:
+        await ann.create_game("table 1")
+        server.network.cut("ann")
+        await trio.sleep(5)
+        found = await read(server)
+        assert of(found, "pgnet_sessions", state="away") == 1
+        assert of(found, "pgnet_sessions", state="online") == 0
+        assert of(found, "pgnet_connections", kind="player") == 0
+        server.network.heal("ann")
+        await ann.call(Move(1))
+        found = await read(server)
+        assert of(found, "pgnet_resumes_total") == 1
+        assert of(found, "pgnet_sessions", state="away") == 0
+        assert of(found, "pgnet_connections", kind="player") == 1
+        async with server.client("ann"):
+            found = await read(server)
+            assert of(found, "pgnet_takeovers_total") == 1
+            assert of(found, "pgnet_logins_total") == 2
+            assert of(found, "pgnet_users") == 1
+    async with (
+        hosting(Board, resume_grace=10) as server,
+        playing(server, "bob") as bob,
+    ):
+        server.network.cut("bob")
+        await trio.sleep(15)
+        server.network.heal("bob")
+        with pytest.raises(SessionLost):
+            await bob.get_game_dir()
+        assert of(await read(server), "pgnet_lost_resumes_total") == 1
+
+
+class Waits(Game):
+    """Asks everybody, takes its time for an update, and answers late."""
+
+    update_rate = 10.0
+    matchmaking = Queue(size=9)
+
+    async def run(self) -> None:
+        players = await self.room.wait_players(1)
+        await self.room.ask_all(players, Packet("Well?"), Ask)
+
+    async def update(self) -> None:
+        await trio.sleep(1)
+
+    @on(Ask)
+    async def wait(self, player: str, ask: Ask) -> None:
+        await trio.sleep(1000)
+
+
+async def look_for_a_game(client: Client) -> None:
+    async with client.find_game() as search:
+        async for _ in search:
+            pass
+
+
+def ignore(response: Response) -> None:
+    """Do nothing with it."""
+
+
+async def test_what_waits_and_what_is_late_is_counted(autojump_clock: MockClock) -> None:
+    async with (
+        hosting(Waits) as server,
+        playing(server, "ann") as ann,
+        playing(server, "bob") as bob,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(look_for_a_game, bob)
+        await ann.create_game("table 1")
+        ann.send(Ask(), ignore)
+        ann.send(Ask(), ignore)
+        await trio.sleep(20)
+        found = await read(server)
+        game = {"game": "Waits"}
+        assert of(found, "pgnet_open_questions", **game) == 1
+        assert of(found, "pgnet_waiting_turns", **game) >= 1
+        assert of(found, "pgnet_unanswered_requests") == 2
+        assert of(found, "pgnet_queue_users", queue="") == 1
+        assert of(found, "pgnet_missed_ticks_total", **game) > 1
+        assert of(found, "pgnet_tasks", nursery="connections") == 2
+        nursery.cancel_scope.cancel()
+
+
+class Disk(MemoryStore):
+    """A disk that may be full."""
+
+    full = False
+
+    def write(self, changes: Changes) -> None:
+        if self.full:
+            raise StorageError("the disk is full")
+        super().write(changes)
+
+
+async def test_a_save_that_fails_shows_until_one_succeeds(autojump_clock: MockClock) -> None:
+    disk = Disk()
+    async with (
+        hosting(Board, store=disk, autosave_interval=10) as server,
+        playing(server, "ann", game="table 1") as ann,
+    ):
+        await trio.sleep(11)
+        disk.full = True
+        await ann.call(Move(1))
+        await trio.sleep(15)
+        found = await read(server)
+        assert of(found, "pgnet_save_failing") == 1
+        assert of(found, "pgnet_save_errors_total") >= 1
+        assert of(found, "pgnet_save_age_seconds") >= 15
+        disk.full = False
+        await trio.sleep(11)
+        found = await read(server)
+        assert of(found, "pgnet_save_failing") == 0
+        assert of(found, "pgnet_save_age_seconds") <= 11
+        assert of(found, "pgnet_saved_games") == 1
+        assert of(found, "pgnet_shutting_down") == 0
