@@ -10,6 +10,8 @@ from typing import Any
 import attrs
 
 from pgnet_trio.errors import PGNetError
+from pgnet_trio.messages import DEFAULT_PORT
+from pgnet_trio.server.monitor_settings import monitor_address
 from pgnet_trio.server.workers.passing import CAN_PASS, node_path
 
 __all__ = ["WorkerPlan", "make_plan"]
@@ -103,7 +105,7 @@ def make_plan(count: int, settings: Mapping[str, Any]) -> WorkerPlan:
     own_ports = bool(settings.get("worker_ports")) or not CAN_PASS
     has_tls = bool(settings.get("tls_certificate"))
     if own_ports:
-        _check_own_ports(base, settings)
+        _check_own_ports(base, settings, count)
     elif has_tls:
         raise PGNetError(
             "--workers with --tls-certificate needs --worker-ports: an encrypted connection cannot "
@@ -133,7 +135,7 @@ def _check_save_file(save_file: object) -> None:
         )
 
 
-def _check_own_ports(base: str, settings: Mapping[str, Any]) -> None:
+def _check_own_ports(base: str, settings: Mapping[str, Any], count: int) -> None:
     if "site" in settings:
         raise PGNetError(
             "--worker-ports does not go together with --site: a page speaks to the port only that "
@@ -148,4 +150,11 @@ def _check_own_ports(base: str, settings: Mapping[str, Any]) -> None:
         raise PGNetError(
             "--worker-ports with --listen-globally needs the name by which clients find this "
             "machine, such as --node-address play.example.org"
+        )
+    first = settings.get("port", DEFAULT_PORT)
+    monitor = monitor_address(settings["monitor"])[1] if settings.get("monitor") else 0
+    if first and monitor and abs(monitor - first) < count:
+        raise PGNetError(
+            f"--worker-ports takes the ports {first} to {first + count - 1}, and --monitor as many "
+            f"from {monitor} on: let it begin elsewhere, such as --monitor 127.0.0.1:{first + 1000}"
         )
