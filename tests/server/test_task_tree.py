@@ -49,6 +49,9 @@ def test_a_script_shows_what_of_the_authors_it_waits_for() -> None:
             script = find(picture.snapshot(), "._run_script")
             assert script.game == "table 1"
             assert "in Waiting.run" in script.where
+            # Who created it is no owner of it.
+            assert script.user == ""
+            assert find(picture.snapshot(), "serving.handle_transport").user == "ann"
             stack = picture.stack(script.id)
             assert stack is not None
             assert [line.function for line in stack if line.is_authors] == ["Waiting.run"]

@@ -22,6 +22,7 @@ import trio
 
 from pgnet_trio.author_lines import LIBRARIES, PACKAGE
 from pgnet_trio.foreign_text import one_line
+from pgnet_trio.server.log_fields import user_of_task
 from pgnet_trio.server.watchdog import game_of_task
 
 __all__ = ["NurseryNode", "StackLine", "TaskNode", "TaskTimes", "TaskTree"]
@@ -102,6 +103,7 @@ class TaskNode:
         id: Tells it from all others that there are now.
         name: Its name: the function that it runs, as a rule.
         game: The name of the game that it belongs to; empty for none.
+        user: The user whose connection or session it belongs to; empty for none.
         waits_for: What it waits for, in words; "nothing: it runs" for the one that runs.
         where: Where it waits: the innermost line outside of libraries, an author's if there is one.
         since: Since when, in seconds of ``trio.current_time()``; None where nobody has watched.
@@ -111,6 +113,7 @@ class TaskNode:
     id: str
     name: str
     game: str
+    user: str
     waits_for: str
     where: str
     since: float | None
@@ -237,6 +240,7 @@ class TaskTree:
             id=_id_of(task),
             name=task.name,
             game=_game_of(task),
+            user=_user_of(task),
             waits_for=_waits_for(task, frames),
             where=_where(frames),
             since=None if self._times is None else self._times.since(task),
@@ -380,9 +384,13 @@ def _game_of(task: trio.lowlevel.Task) -> str:
     return task.context.get(game_of_task) or ""
 
 
+def _user_of(task: trio.lowlevel.Task) -> str:
+    return task.context.get(user_of_task) or ""
+
+
 def _id_of(task: trio.lowlevel.Task) -> str:
     return f"{id(task):x}"
 
 
-def _order(task: trio.lowlevel.Task) -> tuple[str, str]:
-    return task.name, _game_of(task)
+def _order(task: trio.lowlevel.Task) -> tuple[str, str, str]:
+    return task.name, _game_of(task), _user_of(task)

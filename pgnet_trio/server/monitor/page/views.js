@@ -297,7 +297,7 @@ export class Tasks {
     const stack = h("div", { class: "stack" });
     const line = h("button", { class: "task", onclick: () => this.toggle(task.id, stack) },
       h("span", { class: "task-name" }, isRoot ? "Trio" : shortName(task.name)),
-      task.game ? h("span", { class: "badge" }, task.game) : null,
+      task.game || task.user ? h("span", { class: "badge" }, task.game || task.user) : null,
       isRoot ? null : h("span", { class: "quiet" }, task.waits_for === "nothing: it runs" ? "runs" : `waits for ${task.waits_for}`),
       isRoot ? null : h("span", { class: "quiet figure" }, task.since === null ? `over ${duration(now - this.began)}` : duration(now - task.since)));
     if (this.open.has(task.id)) this.fill(task.id, stack);
