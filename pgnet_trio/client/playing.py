@@ -37,6 +37,7 @@ class GamePlaying:
 
         Raises:
             CodecError: It cannot travel, or is too large.
+            ValueError: *seen* is no time.
         """
         run = self._run
         return run.play(to_packet(given), run.view.timing.moment.time if seen is None else seen)

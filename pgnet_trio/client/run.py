@@ -50,7 +50,7 @@ from pgnet_trio.protocol.events import (
 )
 from pgnet_trio.protocol.v2 import TAKEN_OVER
 from pgnet_trio.protocol.v2.features import FEATURES, NETCODE
-from pgnet_trio.protocol.v2.input_stream import check_input
+from pgnet_trio.protocol.v2.input_stream import check_input, check_seen
 from pgnet_trio.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
@@ -258,6 +258,7 @@ class ClientRun:
         """
         inputs = self.outbox.inputs
         payload = check_input(packet.payload)
+        check_seen(seen)
         number = inputs.put(payload, seen, trio.current_time(), self.view.timing.rate)
         if self.online and NETCODE not in self.features:
             inputs.drop()

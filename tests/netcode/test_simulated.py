@@ -609,6 +609,20 @@ async def test_a_client_of_a_local_game_has_all_of_it() -> None:
         assert 1 <= ann.moment.confirmed <= 4
 
 
+@pytest.mark.parametrize("seen", [math.nan, math.inf, -1e13, "now"])
+async def test_a_time_that_nobody_can_have_seen_is_refused_at_once(
+    autojump_clock: MockClock, seen: Any
+) -> None:
+    """And not where it leaves, nor at the server, which would end the connection."""
+    async with table("ann") as (_, _, (ann,)):
+        ann.input(Thrust(1.0))
+        with pytest.raises(ValueError, match="seen: expected seconds"):
+            ann.input(Thrust(2.0), seen=seen)
+        await trio.sleep(0.5)
+        assert ann.moment.confirmed > 0
+        assert ann.online
+
+
 async def test_an_input_that_cannot_travel_is_refused_at_once(autojump_clock: MockClock) -> None:
     async with table("ann") as (_, _, (ann,)):
         with pytest.raises(CodecError):

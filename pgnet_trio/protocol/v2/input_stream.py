@@ -22,6 +22,7 @@ __all__ = [
     "InputReader",
     "InputWriter",
     "check_input",
+    "check_seen",
 ]
 
 MAX_INPUT_SIZE = 900
@@ -59,6 +60,16 @@ def check_input(payload: dict[str, Any]) -> dict[str, Any]:
             "tick: send what is larger with client.send"
         )
     return payload
+
+
+def check_seen(seen: float) -> None:
+    """Check what time a player is said to have seen: at sending it nobody could hear of it.
+
+    Raises:
+        ValueError: It is no time.
+    """
+    if not isinstance(seen, int | float) or not abs(seen) < LARGEST / MILLISECONDS / 2:
+        raise ValueError(f"seen: expected seconds of the room's time, got {seen!r}")
 
 
 class InputWriter:
