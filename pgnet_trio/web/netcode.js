@@ -33,6 +33,10 @@ const FIRST_PAUSES = [0.1, 0.2, 0.4];
 const PAUSE_BETWEEN = 1;
 const MOST_UNANSWERED = 16;
 
+// Beyond these nobody can count ticks, or milliseconds.
+const LONGEST_TIME = 1e12;
+const MOST_TICKS = 1e6;
+
 const OPTIONS = ["step", "fields", "at", "angle", "smooth", "delay", "snap"];
 
 /**
@@ -202,7 +206,7 @@ export class Netcode {
   take(kind, values, state) {
     const [clock, play] = [this.#clock, this.#play];
     const [first = 0, time = 0, last = 0] = values;
-    if (clock === null || play === null) return;
+    if (clock === null || play === null || !(Math.abs(time) <= LONGEST_TIME)) return;
     if (kind === TIME) {
       const asked = this.#unanswered.get(first);
       // The answer of another connection, or about another game.
@@ -212,8 +216,8 @@ export class Netcode {
       const trip = Number(this.#host?.now()) - asked.at;
       // How long an answer took nobody knows where this machine slept meanwhile.
       clock.learn(time, asked.wakes === clock.wakes ? trip : undefined);
-      this.#rate = last;
-      play.dt = last > 0 ? 1 / last : 0;
+      this.#rate = last > 0 && last <= MOST_TICKS ? last : 0;
+      play.dt = this.#rate > 0 ? 1 / this.#rate : 0;
     } else if (kind === MOMENT && state !== undefined) {
       clock.learn(time);
       // The server counts what has stood for inputs that were to come, also where none were.
@@ -240,6 +244,7 @@ export class Netcode {
    * @param {number} seen The room's time that the player saw.
    */
   #put(input, seen) {
+    if (!(Math.abs(seen) <= LONGEST_TIME)) return null;
     if (!this.#inGame || !this.#host?.isOpen() || !this.#host.plays()) return null;
     const now = this.#host.now();
     const rate = this.#rate;

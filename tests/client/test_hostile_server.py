@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 HELLO, WELCOME, PUSH, STATE, PATCH, QUESTION, WITHDRAWAL, GAME, RESPONSE, COLUMN_PATCH = (
     0, 3, 9, 10, 11, 13, 14, 16, 8, 24,
 )  # fmt: skip
+TIME, MOMENT = 29, 30
 
 # What a test sends in all, and what of it a client may hold: a few bounds of 1 to 8 MiB.
 FLOOD = 48 * 1024 * 1024
@@ -342,6 +343,30 @@ async def test_no_rate_of_heartbeats_is_an_error(
     async with client_of(script) as ann:
         await trio.sleep(100)
         assert ann.online
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        [GAME, "table", 0.0, 1e300, "", ""],
+        [QUESTION, 1, "which", {}, None, -1e300],
+        [TIME, 1, 1e300, 20.0],
+        [TIME, 1, 5.0, 1e300],
+        [TIME, 1, 5.0, -1.0],
+        [MOMENT, 1, 1e300],
+    ],
+)
+async def test_times_in_which_nobody_can_count_end_the_session(
+    envelope: list[Any], autojump_clock: trio.testing.MockClock
+) -> None:
+    """And do not fail in the program that shows a game by them."""
+
+    async def script(send: Send) -> None:
+        await send([GAME, "table", 0.0, 5.0, "", ""])
+        await send(envelope)
+
+    async with client_of(script, features=["netcode"]) as ann:
+        assert "xpected" in await ended(ann)
 
 
 async def test_short_messages_share_their_size_and_long_ones_are_measured(

@@ -114,6 +114,19 @@ def test_of_several_inputs_only_the_last_one_leaves() -> None:
     assert [(number, changes) for _, number, _, changes in left] == [(2, {"x": 2})]
 
 
+def test_times_in_which_nobody_can_count_are_not_heard() -> None:
+    assert host(
+        """
+        now += 1; netcode.frame();
+        tellRate(2, 1e300);
+        const { dt } = netcode.play;
+        netcode.take(MOMENT, [1, 1e300, 0], state);
+        netcode.frame();
+        return [dt, netcode.serverTime, netcode.play.interpolator.time];
+        """
+    ) == [0, 6, None]
+
+
 def test_a_field_that_is_left_out_is_there_no_more() -> None:
     """A page may say of a key only that it is held."""
     left = host(

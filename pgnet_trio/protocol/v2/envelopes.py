@@ -99,11 +99,19 @@ __all__ = [
 ]
 
 
+# Seconds that a room may have: with milliseconds of them, everybody can count.
+LONGEST_TIME = 1e12
+MOST_TICKS = 1e6
+
 if TYPE_CHECKING:
     Finite: TypeAlias = float
+    RoomTime: TypeAlias = float
+    TickRate: TypeAlias = float
 else:
     # NaN is in no range.
     Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+    RoomTime = Annotated[float, msgspec.Meta(ge=-LONGEST_TIME, le=LONGEST_TIME)]
+    TickRate = Annotated[float, msgspec.Meta(ge=0, le=MOST_TICKS)]
 
 # Nobody but the receiver may see these: they are secrets, or hold what players, games and servers
 # say to each other, which may be secrets too.
@@ -266,7 +274,7 @@ class QuestionEnvelope(_Envelope, tag=13, frozen=True):
     message: str
     payload: dict[str, Any]
     deadline: Finite | None
-    time: Finite
+    time: RoomTime
 
 
 class WithdrawalEnvelope(_Envelope, tag=14, frozen=True):
@@ -298,7 +306,7 @@ class GameEnvelope(_Envelope, tag=16, frozen=True):
 
     name: str | None
     heartbeat_rate: Finite
-    time: Finite
+    time: RoomTime
     reason: str
     message: str
 
@@ -393,8 +401,8 @@ class TimeEnvelope(_Envelope, tag=29, frozen=True):
     """Server: the answer to the time request of this id, with the ticks a second of the game."""
 
     id: Int64
-    time: Finite
-    rate: Finite
+    time: RoomTime
+    rate: TickRate
 
 
 class MomentEnvelope(_Envelope, tag=30, frozen=True):
@@ -404,7 +412,7 @@ class MomentEnvelope(_Envelope, tag=30, frozen=True):
     """
 
     tick: Int64
-    time: Finite
+    time: RoomTime
     confirmed: Int64 = 0
 
 
