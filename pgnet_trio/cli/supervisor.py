@@ -100,7 +100,8 @@ class Supervisor:
             ServerError: The port cannot be listened on.
         """
         plan = self._plan
-        others = {number: functools.partial(self._pass_on, number) for number in _PASSED_ON}
+        soon = trio.lowlevel.current_trio_token().run_sync_soon
+        others = {number: functools.partial(soon, self._pass_on, number) for number in _PASSED_ON}
         with open_signals(others) as signals, contextlib.ExitStack() as stack:
             if not plan.own_ports:
                 self._folder = stack.enter_context(open_folder())
@@ -160,10 +161,9 @@ class Supervisor:
             life.end(number)
 
     def _pass_on(self, number: int) -> None:
-        """Send all workers that serve a signal that does not end them; from another thread."""
-        for life in list(self._lives.values()):
-            if life.started.is_set():
-                life.send_signal(number)
+        """Send all workers a signal that does not end them."""
+        for life in self._lives.values():
+            life.pass_on(number)
 
     async def _keep(
         self, number: int, *, task_status: trio.TaskStatus[bool] = trio.TASK_STATUS_IGNORED
@@ -293,6 +293,8 @@ class _Life:
         self.when_cut_short: tuple[int, ...] = ()
         self.ended: int | None = None
         self.is_restarting = False
+        # Signals that have come before it could take them.
+        self._held: set[int] = set()
 
     def end(self, number: int) -> None:
         """Have the process end as it does at a signal, and know that all others end too."""
@@ -304,6 +306,13 @@ class _Life:
             # It has not begun to serve, and a signal ends it at once.
             self.when_cut_short = (-number, 128 + number)
             self.send_signal(number)
+
+    def pass_on(self, number: int) -> None:
+        """Send the process a signal that does not end it, once it can take one."""
+        if self.started.is_set():
+            self.send_signal(number)
+        else:
+            self._held.add(number)
 
     def send_signal(self, number: int) -> None:
         """Send the process a signal."""
@@ -332,6 +341,9 @@ class _Life:
         if "started" in report:
             self.pubkey = report["started"]
             self.started.set()
+            # It may have opened a file that was moved away meanwhile.
+            for number in sorted(self._held):
+                self.send_signal(number)
         elif "node" in report:
             self.node = report["node"]
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from pgnet_trio.cli.logs import _JsonFormatter
 from pgnet_trio.cli.service import Service
 from pgnet_trio.cli.signals import open_signals
 from pgnet_trio.server.log_fields import LogFields, user_of_task
+from pgnet_trio.server.workers.passing import CAN_PASS
 from pgnet_trio.testing import hosting
 from tests.kit.hosting import Raise, Recorder
 
@@ -61,10 +63,10 @@ def serving(*options: str, env: dict[str, str] | None = None) -> Iterator[subpro
 
 
 def wait_for(file: Path, text: str) -> str:
-    """Wait until a file has this text; return all of it."""
+    """Wait until a file has what this expression finds; return all of it."""
 
     end = time.monotonic() + DEADLINE
-    while not file.is_file() or text not in file.read_text("utf-8"):
+    while not file.is_file() or re.search(text, file.read_text("utf-8")) is None:
         assert time.monotonic() < end, f"{text!r} did not come"
         time.sleep(0.02)
     return file.read_text("utf-8")
@@ -86,6 +88,27 @@ def test_the_log_goes_on_in_a_new_file_and_shows_what_tasks_do(tmp_path: Path) -
     assert "Run._host" in entries[-1]["message"]
     assert all(entry["level"] in ("info", "warning") for entry in entries)
     assert "Stopped" in log.read_text("utf-8")
+    assert "Stopped" not in old.read_text("utf-8")
+
+
+@pytest.mark.skipif(not CAN_PASS, reason="this system passes no sockets")
+def test_the_logs_of_several_processes_do_too(tmp_path: Path) -> None:
+    log, old = tmp_path / "log", tmp_path / "log.1"
+    options = ("--workers", "2", "--save-file", str(tmp_path / "save.sqlite"))
+    with serving(*options, "--log-file", str(log)) as process:
+        for signal_, words in (
+            (None, "Serving"),
+            (signal.SIGUSR1, "opened anew"),
+            (signal.SIGUSR2, "What all tasks do"),
+            (signal.SIGTERM, "Stopped with exit code 0"),
+        ):
+            if signal_ is signal.SIGUSR1:
+                log.rename(old)
+            if signal_ is not None:
+                process.send_signal(signal_)
+            for worker in "12":
+                wait_for(log, rf"worker {worker} \w+ .*{words}")
+        assert process.wait(DEADLINE) == 0
     assert "Stopped" not in old.read_text("utf-8")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import trio
 
 from pgnet_trio import Client, Packet, SessionLost
 from pgnet_trio.cli import main
+from pgnet_trio.cli.supervisor import _Life
 from pgnet_trio.cli.worker_plan import WorkerPlan
 from pgnet_trio.protocol.v2.states import is_moved_address
 from pgnet_trio.server.workers.passing import CAN_PASS
@@ -288,6 +290,23 @@ async def test_a_signal_ends_all_of_them(game: Path, number: signal.Signals) -> 
         assert text.count("Stopped with exit code 0") == 2
         # They do not give their games to each other first.
         assert "This server is to give" not in text
+
+
+async def test_a_signal_that_comes_while_one_starts_reaches_it_then() -> None:
+    sent: list[int] = []
+    life = _Life()
+    life.send_signal = sent.append  # type: ignore[method-assign]  # it has no process
+    life.pass_on(signal.SIGUSR1)
+    life.pass_on(signal.SIGUSR1)
+    assert sent == []
+    near, far = socket.socketpair()
+    with near, far:
+        far.sendall(b'{"started": "a key"}\n')
+        far.shutdown(socket.SHUT_WR)
+        await life.listen(near)
+    assert sent == [signal.SIGUSR1]
+    life.pass_on(signal.SIGUSR2)
+    assert sent == [signal.SIGUSR1, signal.SIGUSR2]
 
 
 async def test_the_second_signal_ends_them_where_a_game_holds_one_up(game: Path) -> None:
