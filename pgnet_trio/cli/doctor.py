@@ -12,7 +12,6 @@ import shutil
 import socket
 import stat
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +20,9 @@ from typing import Any
 import attrs
 
 from pgnet_trio.cli import serve
+from pgnet_trio.cli.doctor_cluster import look_at_cluster
+from pgnet_trio.cli.doctor_time import look_at_certificate, look_at_clock
+from pgnet_trio.cli.finding import Finding, path_of
 from pgnet_trio.cli.game_class import load_game_class
 from pgnet_trio.cli.passwords import SecretError, find_secret
 from pgnet_trio.environment import Environment
@@ -30,7 +32,6 @@ from pgnet_trio.game import Game
 from pgnet_trio.matchmaking.queue import queues_of
 from pgnet_trio.messages import DEFAULT_PORT
 from pgnet_trio.recording import Recording
-from pgnet_trio.server.certificate import Certificate
 from pgnet_trio.server.limits import Limits
 from pgnet_trio.server.memory import free_memory
 from pgnet_trio.server.monitor_settings import LEAST_TOKEN, monitor_address
@@ -59,22 +60,7 @@ BYTES_OF_A_PLAYER = 32 * 1024
 LEAST_FILES = 1000
 """Entries that the file system should have room for."""
 
-DAY = 24 * 3600
-
 _SECRETS = ("admin_password_file", "monitor_token_file", "monitor_write_token_file")
-
-
-@attrs.frozen
-class Finding:
-    """Something that was looked at.
-
-    Attributes:
-        level: ``ok``, ``warn`` or ``bad``.
-        text: How it is, and what to do about it.
-    """
-
-    level: str
-    text: str
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:
@@ -119,8 +105,9 @@ def examine(settings: Mapping[str, Any]) -> Iterator[Finding]:
         _limits,
         _memory,
         _ports,
-        _certificate,
-        _clock,
+        look_at_certificate,
+        look_at_clock,
+        look_at_cluster,
     )
     for look in checks:
         try:
@@ -156,7 +143,7 @@ def _versions(settings: Mapping[str, Any]) -> Iterator[Finding]:
 def _options(settings: Mapping[str, Any]) -> Iterator[Finding]:
     """Whatever `serve` refuses before it begins."""
     taken = dict(settings)
-    secrets = [path for name in _SECRETS if (path := _path(settings, name)) is not None]
+    secrets = [path for name in _SECRETS if (path := path_of(settings, name)) is not None]
     if not all(path.is_file() for path in secrets):
         return
     # Of the files that secrets are in `_secrets` has more to say.
@@ -178,7 +165,7 @@ def _game(settings: Mapping[str, Any]) -> Iterator[Finding]:
             "warn",
             f"games of {game.__name__} are not saved: the class does not say persistent = True",
         )
-    path = _path(settings, "save_file")
+    path = path_of(settings, "save_file")
     rated = any(queue.rating is True for queue in queues_of(game).values())
     if path is not None and path.suffix.lower() == ".json" and (rated or leaderboards_of(game)):
         yield Finding(
@@ -189,7 +176,7 @@ def _game(settings: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _save_file(settings: Mapping[str, Any]) -> Iterator[Finding]:
-    path = _path(settings, "save_file")
+    path = path_of(settings, "save_file")
     if path is None:
         if settings.get("listen_globally") and not settings.get("cluster"):
             yield Finding(
@@ -222,7 +209,7 @@ def _save_file(settings: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _key(settings: Mapping[str, Any]) -> Iterator[Finding]:
-    save_file, path = _path(settings, "save_file"), _path(settings, "key_file")
+    save_file, path = path_of(settings, "save_file"), path_of(settings, "key_file")
     if path is None:
         if save_file is None:
             return
@@ -239,7 +226,7 @@ def _key(settings: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _secrets(settings: Mapping[str, Any]) -> Iterator[Finding]:
     for name in _SECRETS:
-        path = _path(settings, name)
+        path = path_of(settings, name)
         if path is None:
             continue
         option = f"--{name.replace('_', '-')}"
@@ -257,7 +244,7 @@ def _secrets(settings: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _recordings(settings: Mapping[str, Any]) -> Iterator[Finding]:
-    folder = _path(settings, "record")
+    folder = path_of(settings, "record")
     if folder is None:
         return
     folder = folder.absolute()
@@ -284,7 +271,7 @@ def _recordings(settings: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _log(settings: Mapping[str, Any]) -> Iterator[Finding]:
-    file = _path(settings, "log_file")
+    file = path_of(settings, "log_file")
     if file is None:
         return
     there = file if file.exists() else file.absolute().parent
@@ -301,7 +288,7 @@ def _log(settings: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _disk(settings: Mapping[str, Any]) -> Iterator[Finding]:
-    path = _path(settings, "save_file")
+    path = path_of(settings, "save_file")
     folder = Path() if path is None else path.absolute().parent
     if not folder.is_dir():
         return
@@ -387,37 +374,9 @@ def _port(whose: str, host: str, port: int) -> Iterator[Finding]:
             yield Finding("ok", f"{whose}port {port} can be listened on")
 
 
-def _certificate(settings: Mapping[str, Any]) -> Iterator[Finding]:
-    path = _path(settings, "tls_certificate")
-    if path is not None:
-        Certificate(path, _path(settings, "tls_key"))
-        yield Finding("ok", f"{path} can be used for TLS")
-
-
-def _clock(settings: Mapping[str, Any]) -> Iterator[Finding]:
-    now = time.time()
-    known = [Path(__file__)]
-    known += [path for name in ("save_file", "key_file") if (path := _path(settings, name))]
-    late = [path for path in known if path.exists() and path.stat().st_mtime > now + DAY]
-    when = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(now))
-    if late:
-        yield Finding(
-            "bad",
-            f"the clock says {when}, and {late[0]} was written later than that: set it, "
-            "`timedatectl set-ntp true`",
-        )
-    else:
-        yield Finding("ok", f"the clock says {when}")
-
-
 def _private(path: Path, what: str, *, mode: int = 600) -> Iterator[Finding]:
     if sys.platform != "win32" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield Finding("warn", f"others may read {path}, which has {what}: chmod {mode} {path}")
-
-
-def _path(settings: Mapping[str, Any], name: str) -> Path | None:
-    value = settings.get(name)
-    return Path(value) if value else None
 
 
 def _server_limits(settings: Mapping[str, Any]) -> Limits | None:

@@ -31,6 +31,11 @@ class Certificate:
         certificate: The file with the certificate, and those of its authorities after it.
         key: The file with the private key; None where that is in the same file.
 
+    Attributes:
+        problem: What is wrong with the time of the certificate, for which clients refuse it; None
+            where nothing is.
+        expires: When it ends, in seconds since 1970; None where that is not known.
+
     Raises:
         ServerError: They cannot be used; the message says which file, and why.
     """
@@ -40,6 +45,8 @@ class Certificate:
         self._key = key or certificate
         self._seen = self._look()
         self._looked_at: float | None = None
+        self.problem: str | None = None
+        self.expires: float | None = None
         self._context = self._load()
 
     def __repr__(self) -> str:
@@ -89,7 +96,8 @@ class Certificate:
         except (ssl.SSLError, OSError) as error:
             raise ServerError(self._explain(error, chain, key)) from None
         self._warn_of_readers()
-        self._warn_of_time(context, chain)
+        self.problem, self.expires = _time_of(context, chain)
+        self._warn_of_time()
         return context
 
     def _refuse_password(self) -> NoReturn:
@@ -120,13 +128,12 @@ class Certificate:
                     "Others can read the private key of the certificate: run chmod o= %s", self._key
                 )
 
-    def _warn_of_time(self, context: ssl.SSLContext, chain: str) -> None:
-        problem = _problem_of(context, chain)
-        if problem is not None:
+    def _warn_of_time(self) -> None:
+        if self.problem is not None:
             logger.warning(
                 "Browsers and other clients will refuse the certificate in %s: %s",
                 self._certificate,
-                one_line(problem),
+                one_line(self.problem),
             )
 
 
@@ -137,8 +144,11 @@ def _read(option: str, path: Path) -> str:
         raise ServerError(f"{option}: {path} cannot be read: {error.strerror}") from error
 
 
-def _problem_of(context: ssl.SSLContext, chain: str) -> str | None:
-    """Return what is wrong with the time of a certificate, by a handshake in memory."""
+def _time_of(context: ssl.SSLContext, chain: str) -> tuple[str | None, float | None]:
+    """Return what is wrong with the time of a certificate, and when it ends.
+
+    A handshake in memory finds out.
+    """
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.load_verify_locations(cadata=chain)
@@ -153,8 +163,9 @@ def _problem_of(context: ssl.SSLContext, chain: str) -> str | None:
                 end.do_handshake()
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
-            return error.verify_message
+            return error.verify_message, None
     except ssl.SSLError:
         # It says nothing of the time.
-        pass
-    return None
+        return None, None
+    ends = str((near.getpeercert() or {}).get("notAfter", ""))
+    return None, ssl.cert_time_to_seconds(ends) if ends else None

@@ -8,14 +8,19 @@ import shutil
 import socket
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trio
+import trustme
 
-from pgnet_trio.cli import doctor, main
+from pgnet_trio.cli import doctor, doctor_cluster, doctor_time, main
+from pgnet_trio.cli.clock import is_synchronised
 from pgnet_trio.cli.doctor import examine
+from pgnet_trio.server.cluster.opening import open_engine
 
 GAME = """
 from pgnet_trio import Game
@@ -46,6 +51,11 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "max_connections": 10,
         "max_http_connections": 10,
     }
+
+
+@pytest.fixture(autouse=True)
+def _clock_that_is_kept_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_time, "is_synchronised", lambda: True)
 
 
 def troubles(settings: dict[str, Any]) -> list[tuple[str, str]]:
@@ -294,3 +304,101 @@ def test_where_the_log_goes_is_looked_at(settings: dict[str, Any], tmp_path: Pat
     ):
         found = troubles({**settings, "log_file": str(path)})
         assert [each for each, _ in found] == ([] if level is None else [level])
+
+
+def test_a_clock_that_nothing_keeps_right_is_worth_a_look(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kept, found in ((True, 0), (None, 0), (False, 1)):
+        monkeypatch.setattr(doctor_time, "is_synchronised", lambda kept=kept: kept)
+        assert len(troubles(settings)) == found
+    assert "timedatectl set-ntp true" in the_trouble(settings)[1]
+    assert is_synchronised() in (True, False, None)
+
+
+def issued(folder: Path, days: float = 60.0) -> dict[str, Any]:
+    """Return the options for a certificate that ends in so many days."""
+    leaf = trustme.CA().issue_cert(
+        "localhost",
+        not_before=datetime.now(UTC) - timedelta(days=2),
+        not_after=datetime.now(UTC) + timedelta(days=days),
+    )
+    certificate, key = folder / "own.pem", folder / "own.key"
+    certificate.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+    key.write_bytes(leaf.private_key_pem.bytes())
+    key.chmod(0o600)
+    return {"tls_certificate": str(certificate), "tls_key": str(key)}
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "words"),
+    [(-1, "bad", "certificate has expired"), (10, "warn", "which is soon"), (20, "ok", "until")],
+)
+def test_a_certificate_that_ends_soon_is_to_be_renewed(
+    settings: dict[str, Any], tmp_path: Path, days: int, level: str, words: str
+) -> None:
+    settings |= issued(tmp_path, days)
+    [(found, text)] = [
+        (each.level, each.text) for each in examine(settings) if "own.pem" in each.text
+    ]
+    assert (found, words in text) == (level, True)
+
+
+def test_a_key_of_another_certificate_is_bad(settings: dict[str, Any], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    settings |= issued(tmp_path) | {"tls_key": issued(other)["tls_key"]}
+    level, text = the_trouble(settings)
+    assert (level, "holds another key than" in text) == ("bad", True)
+
+
+def register_nodes(path: Path, *addresses: str) -> None:
+    """Have servers in a cluster's save file, with these addresses."""
+
+    async def register() -> None:
+        engine = open_engine(str(path))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+            for address in addresses:
+                await engine.register(name=f"at {address}", address=address, version="0")
+            nursery.cancel_scope.cancel()
+
+    trio.run(register)
+
+
+def test_the_other_servers_of_a_cluster_are_tried(settings: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "cluster.sqlite"
+    del settings["save_file"]
+    settings |= {"cluster": str(path), "node_address": "localhost:1"}
+    assert troubles(settings) == []
+    assert not path.exists()
+    with socket.create_server(("127.0.0.1", 0)) as there, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        reached = f"127.0.0.1:{there.getsockname()[1]}"
+        lost = f"127.0.0.1:{closed.getsockname()[1]}"
+        register_nodes(path, reached, lost, "/behind-the-proxy", "localhost:1")
+        level, text = the_trouble(settings)
+        texts = [each.text for each in examine(settings)]
+    assert level == "warn"
+    assert text.startswith(f"the server at {lost} at {lost} cannot be reached from here")
+    assert "the cluster's database answers; servers there now: 4" in texts
+    assert f"the server at {reached} at {reached} can be reached" in texts
+
+
+def test_a_cluster_whose_database_does_not_answer_is_bad(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("psycopg")
+    monkeypatch.setattr(doctor_cluster, "LONGEST_ANSWER", 0.3)
+    del settings["save_file"]
+    settings["node_address"] = "localhost:1"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        settings["cluster"] = f"postgresql://host:secret@127.0.0.1:{port}/games"
+        level, text = the_trouble(settings)
+    assert level == "bad"
+    assert f"the cluster's database postgresql://127.0.0.1:{port}/games" in text
+    assert "secret" not in text
+    monkeypatch.delenv("PGNET_CLUSTER", raising=False)
+    assert "PGNET_CLUSTER" in the_trouble(settings | {"cluster": ""})[1]

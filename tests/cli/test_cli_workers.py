@@ -295,7 +295,7 @@ async def test_a_signal_ends_all_of_them(game: Path, number: signal.Signals) -> 
 async def test_a_signal_that_comes_while_one_starts_reaches_it_then() -> None:
     sent: list[int] = []
     life = _Life()
-    life.send_signal = sent.append  # type: ignore[method-assign]  # it has no process
+    life.send_signal = sent.append  # type: ignore[assignment,method-assign]  # it has no process
     life.pass_on(signal.SIGUSR1)
     life.pass_on(signal.SIGUSR1)
     assert sent == []
