@@ -9,6 +9,12 @@ import h2.connection
 import h2.events
 import pytest
 import trio
+import trio.testing
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState, LifespanState
 
 from pgnet_trio import Monitor, Server, ServerError
 from pgnet_trio.server.attempts import FailedLogins
@@ -220,6 +226,34 @@ async def test_a_hundred_monitors_cost_nobody_else_a_thing(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="buffers of sockets are others there")
+async def test_hypercorn_heeds_no_cancellation_while_a_client_reads_nothing() -> None:
+    # Why the monitor's listener uses what is below `hypercorn.trio.serve`, and all that it uses of
+    # it; where this fails because the task ends, `serve` will do.
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 50_000_000})
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with (
+        listener,
+        await trio.testing.open_stream_to_socket_listener(listener) as client,
+        await listener.accept() as stream,
+    ):
+        state = ConnectionState(LifespanState())
+        wrapped: Any = answer
+        server = TCPServer(ASGIWrapper(wrapped), Config(), WorkerContext(None), state, stream)  # type: ignore[arg-type]  # it is typed for TLS alone
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.run)
+            await client.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert await client.receive_some()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert nursery.child_tasks
+                await client.aclose()
+
+
 async def test_who_does_not_read_holds_up_neither_the_monitor_nor_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
