@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from pgnet_trio import Game
+from pgnet_trio.server.monitor.rows import encode_json
 from pgnet_trio.server.monitor.tasks import TaskNode, TaskTimes, TaskTree
 from pgnet_trio.testing import hosting
 
@@ -38,6 +40,29 @@ def nodes(node: TaskNode) -> Iterator[TaskNode]:
 def find(node: TaskNode, name: str) -> TaskNode:
     [found] = [each for each in nodes(node) if each.name.endswith(name)]
     return found
+
+
+class Unbound:
+    """Stands for another object, as those of some libraries do, while there is none."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[misc]  # as such an object does
+        raise RuntimeError("there is no object")
+
+
+def test_what_stands_for_another_object_is_not_asked_for_it() -> None:
+    async def hold(held: object) -> None:
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hold, Unbound(), name="a name with half a character: \ud800")
+            await wait_all_tasks_blocked()
+            picture = tree().snapshot()
+            assert rb"half a character: \\ud800" in encode_json(picture)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
 
 
 def test_a_script_shows_what_of_the_authors_it_waits_for() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from pgnet_trio.foreign_text import printable
+
 __all__ = ["Rows", "encode_json"]
 
 MOST_GONE = 5_000
@@ -16,7 +18,19 @@ MOST_GONE = 5_000
 
 def encode_json(value: Any) -> bytes:
     """Return a value as JSON. Games may show what has no place in it: then as text."""
-    return msgspec.json.encode(value, enc_hook=repr)
+    try:
+        return msgspec.json.encode(value, enc_hook=repr)
+    except UnicodeEncodeError:
+        # The names of files and tasks may have halves of characters.
+        return msgspec.json.encode(_made_fit(msgspec.to_builtins(value, enc_hook=repr)))
+
+
+def _made_fit(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {_made_fit(key): _made_fit(each) for key, each in value.items()}
+    return [_made_fit(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 class Rows:
