@@ -6,6 +6,7 @@ are played, and `pgnet_trio.replay` plays them again.
 
 from __future__ import annotations
 
+from pgnet_trio.recording.crashes import crash_of
 from pgnet_trio.recording.files import (
     RecordingError,
     StoredRecording,
@@ -13,9 +14,17 @@ from pgnet_trio.recording.files import (
     preamble,
     read_recording,
 )
-from pgnet_trio.recording.heads import VERSION, Beginning, Head, Member, OpenScript, encode_head
+from pgnet_trio.recording.heads import (
+    FROZEN_VERSION,
+    VERSION,
+    Beginning,
+    Head,
+    Member,
+    OpenScript,
+    encode_head,
+)
 from pgnet_trio.recording.options import Recording
-from pgnet_trio.recording.records import Record, digest_of, encode_record
+from pgnet_trio.recording.records import Record, SessionRecord, digest_of, encode_record
 from pgnet_trio.recording.unrepeatable import (
     HASH_SEED_VARIABLE,
     GameDescription,
@@ -26,6 +35,7 @@ from pgnet_trio.recording.unrepeatable import (
 )
 
 __all__ = [
+    "FROZEN_VERSION",
     "HASH_SEED_VARIABLE",
     "VERSION",
     "Beginning",
@@ -36,7 +46,9 @@ __all__ = [
     "Record",
     "Recording",
     "RecordingError",
+    "SessionRecord",
     "StoredRecording",
+    "crash_of",
     "describe_game",
     "digest_of",
     "encode_head",

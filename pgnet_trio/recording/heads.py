@@ -6,10 +6,13 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["VERSION", "Beginning", "Head", "Member", "OpenScript", "encode_head"]
+__all__ = ["FROZEN_VERSION", "VERSION", "Beginning", "Head", "Member", "OpenScript", "encode_head"]
 
 VERSION = 2
 """The version of what is in a file. A reader takes this one, and no newer one."""
+
+FROZEN_VERSION = 1
+"""The version of a `FrozenRoom` in a head."""
 
 Beginning: TypeAlias = Literal[
     "new", "saved", "moved", "restarted", "rematch", "reloaded", "snapshot", "cut"

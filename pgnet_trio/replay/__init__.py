@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pgnet_trio.recording import RecordingError
 from pgnet_trio.replay.loading import load_life
-from pgnet_trio.replay.replaying import Outcome, TurnView, replay
-from pgnet_trio.replay.tape import Difference
+from pgnet_trio.replay.outcomes import Difference, Outcome, TurnView
+from pgnet_trio.replay.replaying import replay
 from pgnet_trio.replay.telling import describe_record, summary_of
 
 __all__ = [

@@ -7,12 +7,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
-from pgnet_trio.errors import first_error
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.recording import digest_of, encode_record
+from pgnet_trio.recording import crash_of, digest_of, encode_record
 from pgnet_trio.recording.records import (
     FROM_OUTSIDE,
     AskBegan,
@@ -22,6 +20,7 @@ from pgnet_trio.recording.records import (
     Crashed,
     EmptyChanged,
     Ended,
+    Gap,
     Pushed,
     QuestionAsked,
     Shown,
@@ -31,41 +30,21 @@ from pgnet_trio.recording.records import (
     content_of,
     decode_records,
 )
+from pgnet_trio.replay.outcomes import Difference
 from pgnet_trio.replay.telling import describe_record
 from pgnet_trio.server.causes import without_error_id
-from pgnet_trio.server.recording.tape import LONGEST_TEXT, author_lines_of
 
 if TYPE_CHECKING:
     from pgnet_trio.messages import Response
     from pgnet_trio.recording import Head, Record
     from pgnet_trio.server.room.player import OpenQuestion, PacketTurn
 
-__all__ = ["Difference", "ReplayTape"]
+__all__ = ["ReplayTape"]
 
 UNKNOWN_COROUTINES = 10**9
 """Numbers from here on are those of coroutines that the recording does not know."""
 
 Key = tuple[str, Any]
-
-
-@attrs.frozen
-class Difference:
-    """Where a replay first differs from its recording.
-
-    Attributes:
-        turn: In which turn.
-        time: When, in the room's time.
-        expected: What the recording has there, for people.
-        got: What came instead.
-    """
-
-    turn: int
-    time: float
-    expected: str
-    got: str
-
-    def __str__(self) -> str:
-        return f"turn {self.turn:,}, at {self.time:.3f} s: expected {self.expected}; got {self.got}"
 
 
 class ReplayTape:
@@ -328,7 +307,7 @@ class ReplayTape:
         text = without_error_id(response.message) if response.status else response.message
         record = answered(response.status, text, response.payload)
         (got,) = decode_records(record, 1)
-        self._expect(got, f"the answer {one_line(response)}")
+        self._expect(got, describe_record(got))
 
     def note_push(self, receivers: Iterable[str], envelope: bytes, /) -> None:
         """Compare a push."""
@@ -352,20 +331,21 @@ class ReplayTape:
         if self.finished.is_set():
             return
         self.error = error
-        inner = first_error(error)
-        got = f"{type(inner).__qualname__}: {one_line(inner)}"
+        crash = crash_of(error, self.now, restarts=restarts)
         self._skip_to_crash()
-        record, place = self.next, author_lines_of(inner)
+        record = self.next
         if not isinstance(record, Crashed):
-            self._differ_from_next(f"an error, {got}")
-        elif (record.kind, record.text) != (
-            type(inner).__qualname__,
-            one_line(inner, LONGEST_TEXT),
-        ):
-            self._differ_from_next(got)
-        elif self._places(record.place) != self._places(place):
-            expected, found = (
-                lines[-1] if lines else "a library" for lines in (record.place, place)
+            self._differ_from_next(f"an error, {describe_record(crash)}")
+        elif (record.kind, record.text) != (crash.kind, crash.text):
+            self._differ_from_next(describe_record(crash))
+        elif self._places(record.place) != self._places(crash.place):
+            # The innermost that is another one.
+            expected, found = next(
+                (one, other)
+                for one, other in itertools.zip_longest(
+                    reversed(record.place), reversed(crash.place), fillvalue="no more line"
+                )
+                if one != other
             )
             self.differ(f"{describe_record(record)} at {expected}", f"it at {found}")
         else:
@@ -377,6 +357,16 @@ class ReplayTape:
         if not self.finished.is_set():
             self.end_reason = reason
             self._expect(Ended(0.0, one_line(reason)), f"the end: {one_line(reason)}")
+
+    def note_over(self) -> None:
+        """Note that nothing of the game is left."""
+        if not self.finished.is_set():
+            # What came from outside since meant nothing to it any more.
+            rest = (*FROM_OUTSIDE, EmptyChanged, Gap)
+            while self.next is not None and isinstance(self.next, rest):
+                self.position += 1
+            if self.next is not None:
+                self._differ_from_next("the end of all that is under way")
             self.finish()
 
     def _skip_to_crash(self) -> None:

@@ -8,45 +8,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pgnet_trio.foreign_text import one_line
-from pgnet_trio.recording.records import (
-    AnswerCame,
-    Answered,
-    AnsweredLong,
-    AskBegan,
-    BotEnded,
-    CallEnded,
-    ClientCame,
-    ClockRead,
-    Closed,
-    Crashed,
-    Due,
-    EmptyChanged,
-    EmptyChecked,
-    Ended,
-    Gap,
-    InputCame,
-    Joined,
-    Left,
-    OnlineChanged,
-    OtherTurn,
-    PacketCame,
-    Pushed,
-    QuestionAsked,
-    SaveAsked,
-    Shown,
-    StepBegan,
-    TimeIsUp,
-    TurnBegan,
-)
+from pgnet_trio.recording import records
 
 if TYPE_CHECKING:
-    from pgnet_trio.recording import Record, StoredRecording
+    from pgnet_trio.recording import StoredRecording
 
 __all__ = ["describe_record", "summary_of"]
 
 LONGEST = 200
 
-_LEFT_OUT = (TurnBegan, StepBegan, ClockRead, EmptyChanged, Shown)
+_LEFT_OUT = (
+    records.TurnBegan,
+    records.StepBegan,
+    records.ClockRead,
+    records.EmptyChanged,
+    records.Shown,
+)
 
 _BEGINNINGS = {
     "new": "a new game",
@@ -60,69 +37,70 @@ _BEGINNINGS = {
 }
 
 
-def describe_record(record: Record) -> str:
+def describe_record(record: records.Record) -> str:
     """Return what a record says, in one line."""
     return one_line(_describe(record), LONGEST)
 
 
-def _describe(record: Record) -> str:
+def _describe(record: records.Record) -> str:
     match record:
-        case PacketCame(player=player, message=message, payload=payload):
+        case records.PacketCame(player=player, message=message, payload=payload):
             return f"{message!r} from {player}: {_shown(payload)}"
-        case AnswerCame(player=player, question=question, payload=payload):
+        case records.AnswerCame(player=player, question=question, payload=payload):
             return f"the answer of {player} to question {question}: {_shown(payload)}"
-        case InputCame(player=player, number=number, payload=payload):
+        case records.InputCame(player=player, number=number, payload=payload):
             return f"input {number} of {player}" + ("" if payload is None else f": {payload!r}")
-        case Joined(sessions=sessions, spectates=spectates):
+        case records.Joined(sessions=sessions, spectates=spectates):
             names = ", ".join(session.username for session in sessions)
             return f"{names} {'watch' if spectates else 'join'}"
-        case Left(player=player, reason=reason):
+        case records.Left(player=player, reason=reason):
             return f"{player} leaves ({reason})"
-        case OnlineChanged(player=player, online=online):
+        case records.OnlineChanged(player=player, online=online):
             return f"{player} is {'back' if online else 'away'}"
-        case ClientCame(session=session):
+        case records.ClientCame(session=session):
             return f"{session.username} comes with another client"
-        case Due(what=what):
+        case records.Due(what=what):
             return f"a {what} is due"
-        case SaveAsked():
+        case records.SaveAsked():
             return "the game is saved"
-        case EmptyChecked():
+        case records.EmptyChecked():
             return "the game may end, if nobody is in it"
-        case Closed(reason=reason):
+        case records.Closed(reason=reason):
             return f"the game is closed: {reason}"
-        case CallEnded(error=error):
+        case records.CallEnded(error=error):
             return "a save or a report is through" + ("" if error is None else f": {error[1]}")
-        case BotEnded(name=name):
+        case records.BotEnded(name=name):
             return f"the bot {name!r} plays no more"
-        case TimeIsUp(question=question):
+        case records.TimeIsUp(question=question):
             return f"the time for question {question} is up"
-        case AskBegan(player=player):
+        case records.AskBegan(player=player):
             return f"room.ask for {player}"
-        case QuestionAsked(id=id, player=player):
+        case records.QuestionAsked(id=id, player=player):
             return f"question {id} to {player}"
-        case Answered(status=status, message=message, payload=payload):
-            return f"an answer {[status, message, _decoded(payload)]!r}"
-        case AnsweredLong(digest=digest):
+        case records.Answered(status=status, message=message, payload=payload):
+            how = f" of status {status}" if status else ""
+            return f"an answer{how}, {message!r}: {_shown(payload)}"
+        case records.AnsweredLong(digest=digest):
             return f"an answer {_content(b'', digest)}"
-        case Pushed(content=content, digest=digest):
+        case records.Pushed(content=content, digest=digest):
             return f"a push {_content(content, digest)}"
-        case Shown(digest=digest):
+        case records.Shown(digest=digest):
             return f"a state with the digest {digest:08x}"
-        case Crashed(kind=kind, text=text):
+        case records.Crashed(kind=kind, text=text):
             return f"{kind}: {text}"
-        case Ended(reason=reason):
+        case records.Ended(reason=reason):
             return f"the end: {reason}"
-        case Gap(why=why):
+        case records.Gap(why=why):
             return f"something is missing: {why}"
-        case ClockRead(value=value):
+        case records.ClockRead(value=value):
             return f"room.time() is {value:.6f}"
-        case StepBegan(number=number):
+        case records.StepBegan(number=number):
             return f"a step of coroutine {number}"
-        case EmptyChanged(is_empty=is_empty):
+        case records.EmptyChanged(is_empty=is_empty):
             return "nobody is in the game" if is_empty else "somebody is in the game"
-        case OtherTurn():
+        case records.OtherTurn():
             return "a turn of the room's own"
-        case TurnBegan():
+        case records.TurnBegan():
             return "a turn"
 
 
@@ -151,7 +129,7 @@ def summary_of(recording: StoredRecording, *, last: int) -> Iterator[str]:
         last: How many of its events are shown.
     """
     head = recording.head
-    turns = sum(isinstance(record, TurnBegan) for record in recording.records)
+    turns = sum(isinstance(record, records.TurnBegan) for record in recording.records)
     yield f"{recording.path}"
     yield f"  table    {one_line(head.table)!r}, of {one_line(head.class_name or head.game)}"
     yield f"  begins   {head.began_at}, {_BEGINNINGS[head.beginning]}"
@@ -169,5 +147,5 @@ def summary_of(recording: StoredRecording, *, last: int) -> Iterator[str]:
         at = "" if time is None else f"{time:.3f}"
         yield f"  {at:>10}  {describe_record(record)}"
     for each in recording.records:
-        if isinstance(each, Crashed):
+        if isinstance(each, records.Crashed):
             yield from each.traceback.splitlines()

@@ -99,6 +99,7 @@ SERVER_LAYERS = (
     "room",
     "recording.segments",
     "recording.writer",
+    "recording.beginning",
     "recording.tape",
     "recording.room",
     "stats",

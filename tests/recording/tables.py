@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -137,7 +138,8 @@ class RecordedTable:
         self.room = RecordedRoom(
             writer,
             "table 1",
-            lambda save_string: game("table 1", save_string),
+            # A library's: a line of ours would pass for one of the author's.
+            functools.partial(game, "table 1"),
             seed=b"a seed",
             owner=self.owner,
             options=options,

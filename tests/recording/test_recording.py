@@ -136,7 +136,7 @@ async def test_a_table_that_ends_well_is_there_to_be_watched_again(
         await trio.sleep(2)
         (path,) = files_in(folder)
         records = read_recording(path).records
-    assert isinstance(records[-1], Ended)
+    assert any(isinstance(each, Ended) for each in records)
     assert any(isinstance(each, Left) for each in records)
     assert [each.payload for each in records if isinstance(each, PacketCame)] == [{"number": 3}]
     assert (await replayed(path, Busy)).difference is None

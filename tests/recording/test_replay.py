@@ -292,7 +292,7 @@ class Ends(Honest):
     ("game", "turn", "words"),
     [
         (Begins, 1, ["expected a state with the digest", "got a state with the digest"]),
-        (Answers, 4, ["expected an answer", "'Told', {'text': '6'}", "got the answer"]),
+        (Answers, 4, ["expected an answer, 'Told': {'text': '6'}", "got an answer, 'Told'"]),
         (Shows, 3, ["expected a state with the digest", "got a state with the digest"]),
         (Pushes, 2, ["expected a state", "got a push", "'news'", "to ann"]),
         (Silent, 5, ["expected a push", "'four'", "got a state"]),

@@ -1,41 +1,22 @@
-"""The tape of a room that is recorded: notes what it is told, and never lets anybody wait.
-
-It is a little long: all that is noted is side by side.
-"""
+"""The tape of a room that is recorded: notes what it is told, and never lets anybody wait."""
 
 from __future__ import annotations
 
-import platform
 import re
 import secrets
-import traceback
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
-from pgnet_trio.author_lines import LIBRARIES
-from pgnet_trio.codec import pack
-from pgnet_trio.errors import first_error
 from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import time_of, wall_clock
-from pgnet_trio.recording import (
-    Beginning,
-    Head,
-    Member,
-    OpenScript,
-    digest_of,
-    encode_record,
-    hash_seed,
-)
+from pgnet_trio.recording import Beginning, crash_of, digest_of, encode_record
 from pgnet_trio.recording.records import (
     AnswerCame,
     AskBegan,
     ClockRead,
-    Crashed,
     Due,
     EmptyChanged,
     EmptyChecked,
@@ -54,16 +35,13 @@ from pgnet_trio.recording.records import (
     content_of,
 )
 from pgnet_trio.server.causes import without_error_id
+from pgnet_trio.server.recording.beginning import Beginnings, Life
 from pgnet_trio.server.recording.segments import Segment
-from pgnet_trio.server.room.frozen import (
-    FrozenMember,
-    FrozenRoom,
-    frozen_question,
-    random_state,
-)
 from pgnet_trio.server.room.player import PacketTurn
 
 if TYPE_CHECKING:
+    from random import Random
+
     from pgnet_trio.messages import Response
     from pgnet_trio.protocol.events import InputReceived
     from pgnet_trio.server.recording.writer import RecordingWriter
@@ -72,13 +50,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.player import OpenQuestion, Player
     from pgnet_trio.server.room.room import RoomTask
 
-__all__ = ["FROZEN_VERSION", "RecordingTape"]
-
-FROZEN_VERSION = 1
-"""The version of a `FrozenRoom` in a head."""
-
-LONGEST_TRACEBACK = 64 * 1024
-LONGEST_TEXT = 2000
+__all__ = ["RecordingTape"]
 
 _AT_ONCE = encode_record(TurnBegan())
 _OTHER_CHARACTERS = re.compile("[^A-Za-z0-9]+")
@@ -94,15 +66,11 @@ class RecordingTape:
         seed: What the game's randomness is made of.
 
     Attributes:
-        room: The room, once it is attached.
-        random: The game's randomness; the same.
-        numbers: The sessions that the room knows, and a number for each.
         round_began: When the round began in which packets have their turns at once, in seconds of
             ``trio.current_time()``.
     """
 
-    room: RoomTask
-    random: Random
+    _room: RoomTask
 
     def __init__(
         self,
@@ -111,23 +79,12 @@ class RecordingTape:
         kept: Kept,
         seed: bytes,
     ) -> None:
-        self.numbers: dict[Player, int] = {}
         self.round_began = 0.0
         self._writer = writer
-        self._thawing = thawing
-        self._kept = kept
-        self._seed = seed
+        self._beginnings = Beginnings(writer.game, thawing, kept, seed)
         self._segment: Segment | None = None
-        self._life = self._began_at = ""
+        self._life = Life()
         self._start = 0.0
-        self._segments = 0
-        self._turns = 0
-        self._sessions = 0
-        self._coroutines = 0
-        self._scripts: dict[int, str] = {}
-        self._calls = 0
-        self._crashed = False
-        self._is_empty = True
         # What was written of the calls that wait in the queue, and of the one about to be posted.
         self._records: dict[object, bytes] = {}
         # The fields of the last input of each player, since this file began.
@@ -135,7 +92,7 @@ class RecordingTape:
         self._described: bytes | None = None
         # Whether the save string is that of this moment: nothing has happened since.
         self._just_saved = False
-        self._asks_for_save: Callable[[], None] = _do_nothing
+        self._asks_for_save: Callable[[], None] | None = None
 
     # Hot path: what comes for each packet.
 
@@ -146,7 +103,7 @@ class RecordingTape:
 
     def turn_at_once(self, turn: PacketTurn, /) -> None:
         """Note that a packet has come, and has its turn at once."""
-        self._turns += 1
+        self._life.turns += 1
         segment = self._segment
         if segment is None:
             return
@@ -201,13 +158,14 @@ class RecordingTape:
 
     def count_coroutine(self, name: str, /) -> int:
         """Return a number for a coroutine of the game."""
-        self._coroutines += 1
-        self._scripts[self._coroutines] = name
-        return self._coroutines
+        life = self._life
+        life.coroutines += 1
+        life.scripts[life.coroutines] = name
+        return life.coroutines
 
     def forget_coroutine(self, number: int, /) -> None:
         """Note that a coroutine has ended."""
-        self._scripts.pop(number, None)
+        self._life.scripts.pop(number, None)
 
     def step(self, number: int, /, *, raised: bool) -> None:
         """Note that a coroutine is about to go on."""
@@ -216,10 +174,10 @@ class RecordingTape:
     def turn(self) -> None:
         """Note that the next turn in the queue is about to begin."""
         self.write(encode_record(TurnBegan(self.now())))
-        self._turns += 1
+        self._life.turns += 1
         self._described = None
         if self._records:
-            first = self.room.queue.turns[0]
+            first = self._room.queue.turns[0]
             if not isinstance(first, PacketTurn):
                 self._records.pop(first, None)
 
@@ -270,17 +228,7 @@ class RecordingTape:
 
     def session_of(self, player: Player) -> SessionRecord:
         """Return a session as it is written down."""
-        number = self.numbers.get(player)
-        if number is None:
-            self._sessions += 1
-            number = self.numbers[player] = self._sessions
-        return SessionRecord(
-            number,
-            player.username,
-            player.online,
-            player.takes_pushes,
-            player.takes_player_lists,
-        )
+        return self._beginnings.sessions.record_of(player)
 
     def time(self, now: float, /) -> float:
         """Note that the game reads its room's clock."""
@@ -289,14 +237,14 @@ class RecordingTape:
 
     def note_empty(self, is_empty: bool) -> None:
         """Note whether nobody is in the game any more, where that has changed."""
-        if is_empty != self._is_empty:
-            self._is_empty = is_empty
+        if is_empty != self._life.is_empty:
+            self._life.is_empty = is_empty
             self._write_more(encode_record(EmptyChanged(is_empty)))
 
     def count_call(self) -> int:
         """Return a number for a save or a report that the game waits for."""
-        self._calls += 1
-        return self._calls
+        self._life.calls += 1
+        return self._life.calls
 
     # What the room says.
 
@@ -333,20 +281,14 @@ class RecordingTape:
 
     def begin(self) -> None:
         """Begin with a game that is about to be made."""
-        if self._life:
-            again: Beginning = "rematch" if self.room.instance.loaded is None else "reloaded"
-            beginning: Beginning = "restarted" if self._crashed else again
-        elif self._thawing is not None:
-            beginning = "moved"
-        else:
-            beginning = "new" if self.room.instance.loaded is None else "saved"
-        self.end(discard=False)
-        self._life = secrets.token_hex(4)
-        self._began_at = wall_clock.get()().strftime("%Y%m%d%H%M%S")
-        self._segments = self._turns = self._coroutines = self._calls = 0
-        self._scripts.clear()
-        self._crashed = self._just_saved = False
-        self._is_empty = self.room.owner.is_empty()
+        beginning = self._beginnings.next(self._life)
+        self._end_segment()
+        self._life = Life(
+            secrets.token_hex(4),
+            wall_clock.get()().strftime("%Y%m%d%H%M%S"),
+            is_empty=self._room.owner.is_empty(),
+        )
+        self._just_saved = False
         self._begin_segment(beginning)
 
     def note_saved(self) -> None:
@@ -359,47 +301,36 @@ class RecordingTape:
 
     def note_crash(self, error: BaseException, /, *, restarts: bool) -> None:
         """End the file with what the game raised."""
-        if self._segment is None:
-            return
-        inner = first_error(error)
-        trace = "".join(traceback.format_exception(error))
-        self._write_more(
-            encode_record(
-                Crashed(
-                    self.now(),
-                    type(inner).__qualname__,
-                    one_line(inner, LONGEST_TEXT),
-                    trace[-LONGEST_TRACEBACK:].encode(errors="replace").decode(),
-                    author_lines_of(inner),
-                    restarts,
-                )
-            )
-        )
-        self._crashed = True
-        self._segment.end(crashed=True)
-        self._segment = None
+        if self._segment is not None:
+            self._write_more(encode_record(crash_of(error, self.now(), restarts=restarts)))
+            self._life.crashed = True
+            self._end_segment(crashed=True)
 
     def note_end(self, reason: str, /, *, moves: bool = False) -> None:
-        """End the file, because the room takes no more turns."""
+        """Note that the room takes no more turns: what is under way may still raise."""
         self._write_more(encode_record(Ended(self.now(), one_line(reason), moves)))
         # A game that has refused to be made was never there.
-        self.end(discard=not self.room.instance.made)
-        self.numbers.clear()
+        if moves or not self._room.instance.made:
+            self._end_segment(discard=not moves)
+
+    def note_over(self) -> None:
+        """End the file: nothing of the game is left."""
+        self._end_segment()
+        self._beginnings.sessions.clear()
         self._inputs.clear()
         self._records.clear()
 
-    def end(self, *, discard: bool) -> None:
-        """End the file, if there is one."""
+    def _end_segment(self, *, crashed: bool = False, discard: bool = False) -> None:
         segment, self._segment = self._segment, None
         if segment is not None:
-            segment.end(discard=discard)
+            segment.end(crashed=crashed, discard=discard)
 
     def _look(self, segment: Segment) -> Segment:
         """Look how much there is, before something happens; return where it is to be written."""
         segment.look()
         if segment.is_full:
             if self._just_saved:
-                if not self._records and not self.room.runner.deferred.waiting:
+                if not self._records and not self._room.runner.deferred.waiting:
                     segment.end()
                     segment = self._begin_segment("snapshot")
             elif not self._is_saved:
@@ -410,13 +341,14 @@ class RecordingTape:
 
     @property
     def _is_saved(self) -> bool:
-        instance = self.room.instance
+        instance = self._room.instance
         return not instance.made or (instance.is_persistent and instance.gives_save)
 
     def _ask_for_save(self) -> None:
         """Have the game asked for its save string, to go on in another file from that."""
-        if self._is_saved and self.room.instance.made and self._segment is not None:
-            self._asks_for_save()
+        is_made, ask = self._room.instance.made, self._asks_for_save
+        if self._is_saved and is_made and self._segment is not None and ask is not None:
+            ask()
 
     def attach(self, room: RoomTask, source: Random) -> None:
         """Begin to record a room.
@@ -425,21 +357,22 @@ class RecordingTape:
             room: The room.
             source: Its game's randomness.
         """
-        self.room, self.random, self._start = room, source, room.instance.start
+        self._room, self._start = room, room.instance.start
+        self._beginnings.attach(room, source)
 
     def ask_for_saves_by(self, function: Callable[[], None]) -> None:
         """Set what has the game asked for its save string, in a turn. Never waits."""
         self._asks_for_save = function
 
     def _begin_segment(self, beginning: Beginning) -> Segment:
-        self._segments += 1
+        life = self._life
+        life.segments += 1
         self._inputs.clear()
-        waiting = self._waiting_records(beginning)
-        head = self._head(beginning, len(waiting))
-        table = _OTHER_CHARACTERS.sub("_", self.room.name)
+        waiting = self._waiting_records()
+        table = _OTHER_CHARACTERS.sub("_", self._room.name)
         segment = Segment(
-            f"{table}-{self._began_at}-{self._life}.{self._segments}",
-            head,
+            f"{table}-{life.began_at}-{life.name}.{life.segments}",
+            self._beginnings.head(beginning, life, len(waiting)),
             self._writer.recording.table_bytes // 2,
             self._writer,
             self._ask_for_save,
@@ -450,10 +383,10 @@ class RecordingTape:
             self._write_more(record)
         return segment
 
-    def _waiting_records(self, beginning: Beginning) -> list[bytes]:
+    def _waiting_records(self) -> list[bytes]:
         """Return what the turns are that wait, as the one who plays them again has to know."""
         records = []
-        for turn in self.room.queue.turns:
+        for turn in self._room.queue.turns:
             if isinstance(turn, PacketTurn):
                 records.append(_packet_record(turn, self.now()))
                 continue
@@ -465,87 +398,6 @@ class RecordingTape:
             else:
                 records.append(encode_record(OtherTurn(self.now())))
         return records
-
-    def _head(self, beginning: Beginning, waiting: int) -> Head:
-        room = self.room
-        instance, members = room.instance, room.members
-        game = self._writer.game
-        is_first = beginning in ("new", "saved")
-        return Head(
-            package=version("pgnet_trio"),
-            python=platform.python_version(),
-            game=game.game,
-            class_name=self._class_name,
-            source=game.source,
-            hash_seed=hash_seed(),
-            unrepeatable=[*game.unrepeatable],
-            table=room.name,
-            options=dict(room.options),
-            began_at=wall_clock.get()().isoformat(),
-            life=self._life,
-            segment=self._segments,
-            beginning=beginning,
-            turn=self._turns,
-            time=self.now(),
-            seed=self._seed,
-            save_string=instance.save_string if beginning == "snapshot" else instance.loaded,
-            save_version=instance.save_version,
-            kept=(self._kept if is_first else members.kept(moves=True)).plain(),
-            begun=room.membership.begun,
-            is_empty=self._is_empty,
-            members=[
-                Member(
-                    member.player.username,
-                    member.is_spectator,
-                    member.player.online,
-                    self.session_of(member.player).number,
-                    member.player.takes_pushes,
-                    member.player.takes_player_lists,
-                )
-                for member in members
-            ],
-            frozen=None if is_first else pack(self._frozen(beginning), FROZEN_VERSION),
-            scripts=[OpenScript(number, name) for number, name in self._scripts.items()],
-            coroutines=self._coroutines,
-            calls=self._calls,
-            waiting=waiting,
-        )
-
-    @property
-    def _class_name(self) -> str:
-        if self.room.instance.made:
-            return self.room.instance.class_name
-        if self._thawing is not None:
-            return self._thawing.room.game_class
-        return self._writer.game.class_name
-
-    def _frozen(self, beginning: Beginning) -> FrozenRoom:
-        room = self.room
-        if beginning == "moved" and self._thawing is not None:
-            # What waits follows by itself.
-            return msgspec.structs.replace(self._thawing.room, requests=())
-        state, gauss = random_state(self.random)
-        names = {member.player.username for member in room.members}
-        return FrozenRoom(
-            game_class=self._class_name,
-            time=self.now(),
-            locked=room.membership.locked,
-            was_entered=room.membership.was_entered,
-            random=state,
-            gauss=gauss,
-            # As online: whoever is away was so before, and the game is not told again.
-            members=tuple(
-                FrozenMember(member.player.username, member.is_spectator, True)
-                for member in room.members
-            ),
-            questions=tuple(
-                frozen_question(question)
-                for question in room.questions.pending
-                if beginning in ("snapshot", "reloaded") and question.player in names
-            ),
-            requests=(),
-            answers=(),
-        )
 
 
 _DUE = encode_record(Due(0.0, ""))[1:2]
@@ -564,16 +416,3 @@ def _packet_record(turn: PacketTurn, time: float) -> bytes:
             turn.size,
         )
     )
-
-
-def author_lines_of(error: BaseException) -> list[str]:
-    """Return the lines of the author's that an error goes through, the innermost last."""
-    return [
-        f"{frame.f_code.co_filename.rpartition('/')[2]}:{line}, in {frame.f_code.co_qualname}"
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if not frame.f_code.co_filename.startswith(LIBRARIES)
-    ][-50:]
-
-
-def _do_nothing() -> None:
-    """Do nothing: until the room is there, nobody is asked."""

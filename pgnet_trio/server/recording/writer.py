@@ -9,7 +9,7 @@ import math
 import os
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +102,7 @@ class RecordingWriter:
         self._open: set[str] = set()
         self._has_some = trio.Event()
         self._is_urgent = trio.Event()
+        self._is_ending = False
         self._told: dict[str, float] = {}
         self._failed = False
         # Bytes that were written since the folder was last looked at; the first time it is.
@@ -142,16 +143,28 @@ class RecordingWriter:
 
     async def run(self) -> None:
         """Write what comes, until cancelled; then write the last of it."""
-        try:
-            while True:
+        # A write that is under way then has to end before the last one begins: both may be of the
+        # same file.
+        scope = trio.CancelScope(shield=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write_all, scope)
+            try:
+                await trio.sleep_forever()
+            finally:
+                scope.deadline = trio.current_time() + LAST_WRITE
+                self._is_ending = True
+                self._has_some.set()
+                self._is_urgent.set()
+
+    async def _write_all(self, scope: trio.CancelScope) -> None:
+        with scope:
+            while not self._is_ending:
                 await self._has_some.wait()
                 with trio.move_on_after(WRITE_INTERVAL):
                     await self._is_urgent.wait()
                 self._is_urgent = trio.Event()
                 await self._write()
-        finally:
-            with trio.move_on_after(LAST_WRITE, shield=True):
-                await self._write()
+            await self._write()
 
     def wake(self, segment: Segment, *, is_urgent: bool) -> None:
         """Come soon for what a segment has, and at once where that is urgent."""
@@ -250,24 +263,15 @@ class RecordingWriter:
         if job.data:
             _append(path, job.data, job.begins)
         if job.has_ended and segment.crashed:
-            for earlier in self._segments_of(segment):
+            for kept in (path, self._path_before(segment, 1)):
                 with contextlib.suppress(FileNotFoundError):
-                    earlier.rename(earlier.with_name(earlier.name[: -len(ENDING)] + CRASH_ENDING))
-        self._keep_two(segment)
+                    kept.rename(kept.with_name(kept.name[: -len(ENDING)] + CRASH_ENDING))
+        self._path_before(segment, 2).unlink(missing_ok=True)
 
-    def _segments_of(self, segment: Segment) -> Iterable[Path]:
-        """Return the files of the life of a table."""
+    def _path_before(self, segment: Segment, count: int) -> Path:
+        """Return where the file lies that was begun so many before a segment, if there was one."""
         life, _, number = segment.name.rpartition(".")
-        return [
-            self._folder / f"{life}.{each}{ENDING}"
-            for each in range(max(1, int(number) - 1), int(number) + 1)
-        ]
-
-    def _keep_two(self, segment: Segment) -> None:
-        """Remove the file before the last two of a table."""
-        life, _, number = segment.name.rpartition(".")
-        if int(number) > 2:
-            (self._folder / f"{life}.{int(number) - 2}{ENDING}").unlink(missing_ok=True)
+        return self._folder / f"{life}.{int(number) - count}{ENDING}"
 
     def _remove_oldest(self) -> None:
         """Remove the oldest files, until all together are no more than they may be."""

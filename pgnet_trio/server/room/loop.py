@@ -219,6 +219,8 @@ class Loop:
             except BaseException as error:
                 name = self._instance.name
                 self._owner.note_failure(error, f"Game {name!r} raised while it was closed")
+                if self._instance.tape is not None:
+                    self._instance.tape.note_crash(error, restarts=False)
         queue.end_reason = reason
         if self._instance.tape is not None:
             self._instance.tape.note_end(reason)
@@ -233,6 +235,13 @@ class Loop:
         """Let the room's task end: its queue takes no more turns already."""
         self.scope.deadline = trio.current_time() + TURN_DEADLINE
         self._queue.wake()
+
+    def end(self) -> None:
+        """Refuse all that was not done, now that the room's task is over."""
+        self.refuse_unanswered()
+        self._queue.refuse_all()
+        if self._instance.tape is not None:
+            self._instance.tape.note_over()
 
     def refuse_unanswered(self, reason: str = "") -> None:
         """Refuse the packet of a turn that did not run to its end."""

@@ -332,8 +332,7 @@ class RoomTask:
             self._loop.close(GONE, publish=not self.crashed)
             self.runner.stop_watching()
             self.publisher.simulation.count_dropped()
-            self._loop.refuse_unanswered()
-            self.queue.refuse_all()
+            self._loop.end()
             self._reloader.end()
             self.ended.set()
         if not self._started:

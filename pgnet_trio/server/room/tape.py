@@ -83,3 +83,6 @@ class Tape(Protocol):
 
     def note_end(self, reason: str, /, *, moves: bool = False) -> None:
         """Note that the room takes no more turns; the game goes on elsewhere where it *moves*."""
+
+    def note_over(self) -> None:
+        """Note that nothing of the game is left."""
