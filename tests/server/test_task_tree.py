@@ -45,8 +45,8 @@ def find(node: TaskNode, name: str) -> TaskNode:
 class Unbound:
     """Stands for another object, as those of some libraries do, while there is none."""
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # as such an object does
+    @property  # type: ignore[misc]  # as such an object does
+    def __class__(self) -> Any:
         raise RuntimeError("there is no object")
 
 
