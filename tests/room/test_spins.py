@@ -96,7 +96,7 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_loop_over_calls_that_fail_at_once_is_ended_as_a_crash_of_its_game(
-    way: str, caplog: pytest.LogCaptureFixture
+    way: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with trio.fail_after(20):
         async with (
