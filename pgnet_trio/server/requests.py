@@ -324,6 +324,9 @@ async def _open(
     if is_code and not opening.stays:
         await context.accounts.note_wrong_guess(username, address)
     if isinstance(claim, Nowhere):
+        if make:
+            # A cluster claims no game that nobody could make; say why.
+            context.games.lobby.check_new(name)
         what = "There is no table with the code" if is_code else "There is no game"
         raise LobbyRefusal(f"{what} {name[:60]!r}.", ReasonCode.UNKNOWN_GAME)
     games = context.games

@@ -49,6 +49,15 @@ class SameCodes:
         return next(self.numbers).to_bytes(2, "big") if size == 2 else self.real(size)
 
 
+async def test_a_game_whose_name_is_not_allowed_is_refused_for_that(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(Table, nodes=2) as servers:
+        client = await servers.play("ann", node="a")
+        with pytest.raises(RequestFailed, match="cannot be named .*: names have 3 to 50 letters"):
+            await client.join_game("ann's")
+
+
 async def test_a_code_is_found_from_every_server(autojump_clock: MockClock) -> None:
     async with cluster(Table) as servers:
         ann = await servers.play("ann", node="a")
