@@ -54,7 +54,7 @@ async def test_a_game_whose_name_is_not_allowed_is_refused_for_that(
 ) -> None:
     async with cluster(Table, nodes=2) as servers:
         client = await servers.play("ann", node="a")
-        with pytest.raises(RequestFailed, match="cannot be named .*: names have 3 to 50 letters"):
+        with pytest.raises(RequestFailed, match="cannot be named"):
             await client.join_game("ann's")
 
 
