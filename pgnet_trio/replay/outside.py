@@ -145,6 +145,15 @@ class Outside:
             case records.EmptyChanged(is_empty=is_empty):
                 tape.is_empty = is_empty
                 tape.take()
+            case records.Crashed():
+                await _settle()
+                if not tape.finished.is_set() and room.runner.nursery.cancel_scope.cancel_called:
+                    # It has raised, and what it cancels takes one step more or less by chance.
+                    tape.is_free = True
+                    tape.open_all_gates()
+                    await _settle()
+                if not tape.finished.is_set():
+                    tape.differ(describe_record(record), self.what_runs())
             case _:
                 await self._wake(("none", None), record)
 

@@ -147,6 +147,10 @@ class ReplayTape:
         """Note that there is nothing more to play."""
         self.finished.set()
         # They wait for the end then, which may have come to some of them as a cancellation before.
+        self.open_all_gates()
+
+    def open_all_gates(self) -> None:
+        """Let all that waits for its turn go on."""
         for waiting in self._gates.values():
             while waiting:
                 trio.lowlevel.reschedule(waiting.popleft())
@@ -370,9 +374,12 @@ class ReplayTape:
             self.finish()
 
     def _skip_to_crash(self) -> None:
-        """Leave out what came from outside when the game had raised, and had not ended yet."""
-        position = self.position
-        while position < len(self._records) and isinstance(self._records[position], FROM_OUTSIDE):
+        """Leave out what came when the game had raised, and had not ended yet.
+
+        That is what came from outside, and the steps of what was cancelled by it.
+        """
+        position, left_out = self.position, (*FROM_OUTSIDE, StepBegan)
+        while position < len(self._records) and isinstance(self._records[position], left_out):
             position += 1
         if position < len(self._records) and isinstance(self._records[position], Crashed):
             self.position = position

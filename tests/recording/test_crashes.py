@@ -176,3 +176,22 @@ def test_what_a_game_raises_is_kept_and_raised_again(tmp_path: Path, game: type[
     assert outcome.error is not None
     assert repr(first_error(outcome.error)) == repr(first_error(error))
     assert lines_of(outcome.error) == lines_of(error) != []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_handler_that_a_crash_cancels_may_take_a_step_more_or_less(
+    tmp_path: Path, seed: int
+) -> None:
+    async def play(table: RecordedTable) -> None:
+        await table.join("ann")
+        await trio.sleep(0.2)
+        # In the same moment: it is by chance whether the script or the handler goes on first.
+        table.answer("ann", Answer(1))
+        table.send("ann", Add(1), at_once=True)
+        await trio.sleep(0.8)
+
+    record_table(InAnswer, play, tmp_path / "recordings", seed=seed)
+    (path,) = recordings_in(tmp_path / "recordings")
+    outcome = replay(load_life(path), InAnswer)
+    assert outcome.difference is None
+    assert "in the check of an answer" in repr(outcome.error)
