@@ -31,6 +31,14 @@ COST_BUDGET = 2.0
 PAGE_BUDGET = 500.0
 """Milliseconds."""
 
+SCRAPE_BUDGET = 20.0
+"""Milliseconds for the metrics of 5,000 players."""
+
+STEP_BUDGET = 5.0
+"""Milliseconds of these in which nobody else has a turn."""
+
+SCRAPES = 20
+
 BETWEEN_MOVES = 10.0
 """Seconds from one move of a player to the next."""
 
@@ -48,6 +56,8 @@ class WatchedServer:
     process: int
     port: int
     monitor_port: int
+    collect: Callable[[], tuple[float, float]]
+    """Has it collect its metrics; returns the seconds of that, and of its longest step."""
 
 
 @contextlib.contextmanager
@@ -55,14 +65,25 @@ def watched_server(tables: int) -> Iterator[WatchedServer]:
     """Run `tests.benchmarks.watched` while the block lasts."""
     command = [sys.executable, "-m", "tests.benchmarks.watched", str(tables)]
     with on_server_cores():
-        started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        started = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
     with started as process:
+        assert process.stdin is not None
         assert process.stdout is not None
+        ask, told = process.stdin, process.stdout
+
+        def collect() -> tuple[float, float]:
+            print(file=ask, flush=True)
+            total, longest = map(float, told.readline().split())
+            return total, longest
+
         try:
             ports = process.stdout.readline().split()
             if not ports:
                 raise RuntimeError("the server did not start")
-            yield WatchedServer(process.pid, *map(int, ports))
+            port, monitor_port = map(int, ports)
+            yield WatchedServer(process.pid, port, monitor_port, collect)
         finally:
             process.kill()
 
@@ -149,11 +170,17 @@ def monitor(
     *, players: int, tables: int, seconds: float, rounds: int, progress: Callable[[str], None]
 ) -> Report:
     """Measure what the monitor costs."""
-    found, page = trio.run(_measure, players, tables, seconds, rounds, progress)
+    found, page, scrapes = trio.run(_measure, players, tables, seconds, rounds, progress)
+    scrape = statistics.median(total for total, _ in scrapes) * 1e3
+    step = max(longest for _, longest in scrapes) * 1e3
     worst = max(percent for view, percent in found.items() if view != "nobody")
     verdicts = [Verdict("one page that is open", COST_BUDGET, worst, "% of a core")]
     if page is not None:
         verdicts.append(Verdict("the page with its players", PAGE_BUDGET, page, "ms"))
+    verdicts += [
+        Verdict("the metrics, collected", SCRAPE_BUDGET, scrape, "ms"),
+        Verdict(f"the longest step of {SCRAPES} of these", STEP_BUDGET, step, "ms"),
+    ]
     return Report(
         title=f"The monitor, with {players:,} players at {tables:,} tables",
         command=f"python -m tests.benchmarks monitor --players {players} --tables {tables}",
@@ -161,18 +188,20 @@ def monitor(
         rows=[[view, f"{percent:.2f}"] for view, percent in found.items()],
         notes=["`nobody` is what the server uses by itself, and each view what it uses beyond."],
         verdicts=verdicts,
-        measured={"costs": found, "page": page},
+        measured={"costs": found, "page": page, "scrapes": scrapes},
     )
 
 
 async def _measure(
     count: int, tables: int, seconds: float, rounds: int, progress: Callable[[str], None]
-) -> tuple[dict[str, float], float | None]:
+) -> tuple[dict[str, float], float | None, list[tuple[float, float]]]:
     with watched_server(tables) as server:
         progress(f"{count:,} players log in")
         async with players(server.port, count, tables, progress):
+            # In another thread: the players go on meanwhile.
+            scrapes = [await trio.to_thread.run_sync(server.collect) for _ in range(SCRAPES)]
             found = await costs(server, seconds, rounds, progress)
             page = None
             if shutil.which("chromium") and importlib.util.find_spec("trio_websocket"):
                 page = await page_time(server.monitor_port, count, rounds)
-    return found, page
+    return found, page, scrapes
