@@ -390,11 +390,11 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(slot=SLOTS)
     def resign(self, slot: int) -> None:
-        node, operation = self.slots[slot].node, self.operation()
+        node, operation, late = self.slots[slot].node, self.operation(), self.operation()
         self.slots[slot] = Slot()
         mail = self.both(lambda tables: tables.resign(node, operation))
         # Nothing comes to it any more, and whoever has not heard the answer gets it all again.
-        assert self.both(lambda tables: tables.send_mail([node], b"late", b"late")) == frozenset()
+        assert self.both(lambda tables: tables.send_mail([node], b"late", late)) == frozenset()
         assert self.both(lambda tables: tables.resign(node, operation)) == mail
         assert self.both(lambda tables: tables.read_mail(node, (), 3)) == []
 
