@@ -63,11 +63,21 @@ class Rewind:
     def between(
         self, before: tuple[float, ...], after: tuple[float, ...], share: float
     ) -> tuple[float, ...]:
-        """Return the fields between two ticks: *before* at a share of 0, *after* at 1."""
+        """Return the fields between two ticks: *before* at a share of 0, *after* at 1.
+
+        Raises:
+            TypeError: A field is no number.
+        """
         found = []
         snap = self.snap
         for name, one, other in zip(self.fields, before, after, strict=True):
-            way = other - one
+            try:
+                way = other - one
+            except TypeError as error:
+                raise TypeError(
+                    f"rewinds: expected a number in the field {name!r} of each thing, at every "
+                    f"tick; got {one!r}, and then {other!r}"
+                ) from error
             if name in self.angles:
                 way = shorter_way(way)
             # As a client shows it: see `is_leap`.
@@ -75,6 +85,17 @@ class Rewind:
                 return before if share < 1 else after
             found.append(one + way * share)
         return tuple(found)
+
+
+def _by_place(name: str, things: Any) -> Iterable[tuple[int, Any]]:
+    """Return the things of an attribute that is no mapping, each with its place."""
+    try:
+        return enumerate(things)
+    except TypeError as error:
+        raise TypeError(
+            f"rewinds: expected a dict or a list of things in the attribute {name!r} of the game, "
+            f"which may be empty, got {things!r}"
+        ) from error
 
 
 _Things = dict[Any, tuple[Any, tuple[float, ...]]]
@@ -104,12 +125,13 @@ class History:
 
         Raises:
             AttributeError: The game has no such attribute, or a thing no such field.
+            TypeError: A declared attribute is neither a mapping nor a sequence.
         """
         taken = {}
         for name, fields in self._declared.items():
             try:
                 things = getattr(game, name)
-                pairs = things.items() if isinstance(things, Mapping) else enumerate(things)
+                pairs = things.items() if isinstance(things, Mapping) else _by_place(name, things)
                 read = fields.read
                 taken[name] = {key: (thing, read(thing)) for key, thing in pairs}
             except AttributeError as error:

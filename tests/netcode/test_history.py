@@ -173,3 +173,15 @@ def test_a_place_is_always_one_of_the_last_half_second(time: float, ticks: int) 
 def test_a_misspelt_declaration_is_named(declared: dict[str, Any], message: str) -> None:
     with pytest.raises(AttributeError, match=f"^rewinds: expected an attribute {message}"):
         moving(1, **declared)
+
+
+@pytest.mark.parametrize("things", [None, 3])
+def test_an_attribute_that_holds_no_things_is_named(things: Any) -> None:
+    space = Space(things)
+    with pytest.raises(TypeError, match=f"^rewinds: .* attribute 'ships' .*, got {things}$"):
+        History({"ships": Rewind("x")}).record(0.0, space)
+
+
+def test_a_field_that_is_no_number_is_named() -> None:
+    with pytest.raises(TypeError, match=r"^rewinds: .* field 'name' .*; got '', and then ''$"):
+        _ = moving(2, ships=Rewind("name"))[0].at(0.02).ships["ann"]
