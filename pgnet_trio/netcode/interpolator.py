@@ -30,8 +30,9 @@ WINDOW = 5.0
 MAX_ARRIVALS = 256
 """Arrivals of these seconds that count at most."""
 
-MAX_SAMPLES = 256
-"""States that wait to be shown at most; older ones go first."""
+MAX_SAMPLES = 1024
+"""States that wait to be shown at most; older ones go first. So many come in the longest delay at
+200 a second, which is more than any screen shows."""
 
 FIRST_INTERVAL = 0.05
 """Seconds between two states, until there are two."""

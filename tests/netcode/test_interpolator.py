@@ -12,6 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgnet_trio.netcode import Interpolator
+from pgnet_trio.netcode.interpolator import MAX_SAMPLES
+from pgnet_trio.netcode.states import LONGEST
 from tests.netcode.steps import Ship
 
 TICK = 1 / 30
@@ -180,11 +182,20 @@ def test_a_machine_that_slept_is_back_at_once() -> None:
     assert interpolator.show(100.1)["ann"].x == 5
 
 
+@pytest.mark.parametrize("rate", [60, 200])
+def test_the_longest_delay_is_kept_whatever_the_rate(rate: int) -> None:
+    interpolator: Interpolator[Ship] = Interpolator(delay=LONGEST)
+    for tick in range(7 * rate):
+        now = tick / rate
+        interpolator.push(now, {"ann": Ship(x=now)}, now)
+    assert interpolator.show(7.0)["ann"].x == pytest.approx(7.0 - LONGEST)
+
+
 def test_it_keeps_no_more_than_it_needs() -> None:
     interpolator: Interpolator[Ship] = Interpolator()
     for tick in range(5000):
         interpolator.push(tick * TICK, {"ann": Ship(x=tick)}, tick * TICK)
-    assert "256 states" in repr(interpolator)
+    assert f"{MAX_SAMPLES} states" in repr(interpolator)
     assert interpolator.show(5000 * TICK)["ann"].x > 4000
 
 
@@ -194,7 +205,7 @@ def test_a_hidden_window_keeps_no_more_where_states_come_unevenly() -> None:
     for number in range(1000):
         time += TICK * (3 if number % 3 == 0 else 1)
         interpolator.push(time, {"ann": Ship(x=number)}, time)
-    assert "256 states" in repr(interpolator)
+    assert f"{MAX_SAMPLES} states" in repr(interpolator)
 
 
 def test_what_is_no_number_is_shown_as_it_is_and_then_is_over() -> None:

@@ -195,6 +195,20 @@ def test_a_mistake_in_a_rule_is_an_error_of_the_frame() -> None:
     ) == ["broken", pytest.approx(1.05)]
 
 
+def test_the_longest_delay_is_kept_whatever_the_rate() -> None:
+    module = (WEB / "interpolation.js").as_uri()
+    assert evaluated(
+        f"""
+        import {{ Interpolator }} from "{module}";
+        const interpolator = new Interpolator({{ fields: "x", delay: 5 }});
+        for (let now = 0; now < 7; now += 1 / 200) {{
+          interpolator.push(now, {{ ann: {{ x: now }} }}, now);
+        }}
+        console.log(JSON.stringify(interpolator.show(7).ann.x));
+        """
+    ) == pytest.approx(2)
+
+
 def test_the_moment_of_a_state_that_has_not_come_says_nothing() -> None:
     assert host(
         """
