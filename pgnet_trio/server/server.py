@@ -301,7 +301,9 @@ class Server(Administration):
     def __repr__(self) -> str:
         where = f"port {self.port}" if self.port is not None else "no open port"
         state = "stopped" if self._run is None else "running"
-        return f"<{type(self).__name__} {state}, {where}>"
+        game = self._options.game_class
+        what = "" if game is None else f" of {game.__name__}"
+        return f"<{type(self).__name__}{what} {state}, {where}>"
 
     @property
     def pubkey(self) -> str:

@@ -918,6 +918,7 @@ async def test_the_log_tells_how_users_and_games_come_and_go(
         server.network.cut("bob")
         await trio.sleep(60)
         told = [record.getMessage().partition(": ")[0] for record in caplog.records]
+    assert "Server of Plain " in caplog.records[0].getMessage()
     assert told == [
         "Serving",
         "bob logged in from host of bob",
