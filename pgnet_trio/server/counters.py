@@ -46,9 +46,10 @@ OTHERS = "other classes"
 OUTCOMES = ("ok", "bad", "refused", "other")
 """What becomes of a request, by its status: `Status` has the first three."""
 
-DROP_REASONS = ("surplus", "early", "invalid", "no_player", "no_inputs")
+DROP_REASONS = ("surplus", "early", "invalid", "no_player", "no_inputs", "gone")
 """Why an input of a player is never played: more came than are played, or out of order; its player
-says that they saw the future; its fields are wrong; they only watch; the game takes none."""
+says that they saw the future; its fields are wrong; they only watch; the game takes none; they had
+left, or the game had begun anew, before its tick."""
 
 
 class Histogram:

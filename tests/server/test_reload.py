@@ -12,7 +12,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pgnet_trio import Game, Reject, on
 from pgnet_trio.errors import RequestFailed
+from pgnet_trio.server.monitor.instruments import Instruments
+from pgnet_trio.server.monitor.metrics import Metrics
 from pgnet_trio.testing import hosting, playing
+from tests.kit.monitoring import samples
 
 
 @attrs.frozen
@@ -254,3 +257,74 @@ async def test_a_new_class_may_refuse_who_is_there() -> None:
         await ann.wait_state(State, lambda state: state.players == ["ann"])
         assert ann.game == "one"
         assert bob.game is None
+
+
+@attrs.frozen
+class Steer:
+    way: int
+
+
+@attrs.frozen
+class Thrust:
+    power: float
+
+
+class Driving(Counter):
+    update_rate = 20.0
+    inputs: Any = Steer
+
+    def update(self) -> None:
+        for player in self.players:
+            given = self.room.next_input(player)
+            self.total += getattr(given, "way", 0)
+
+
+class Thrusting(Driving):
+    version = 2
+    inputs = Thrust
+
+    def update(self) -> None:
+        for player in self.players:
+            given = self.room.next_input(player)
+            assert given is None or isinstance(given, Thrust)
+            self.total += 1000 * (given is not None)
+
+
+class Still(Counter):
+    version = 2
+
+
+@pytest.mark.parametrize(("game", "reason"), [(Thrusting, "invalid"), (Still, "no_inputs")])
+async def test_inputs_of_the_old_model_are_dropped_and_counted(
+    game: type[Game], reason: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pgnet_trio.server")
+    async with hosting(Driving) as server, playing(server, "ann", game="one") as ann:
+
+        def told() -> int:
+            return sum("was not taken by the game" in each.message for each in caplog.records)
+
+        ann.input(Thrust(1.0))
+        # Between two ticks: those that follow wait for the next.
+        await trio.sleep(0.21)
+        assert told() == 1
+        for _ in range(3):
+            ann.input(Steer(1))
+            await trio.sleep(0.01)
+        assert (await server.reload(game)).moved == ("one",)
+        for _ in range(2):
+            ann.input(Steer(1))
+            await trio.sleep(0.2)
+        state = await ann.wait_state(State, lambda state: state.version == 2)
+        assert (state.total, ann.game) == (0, "one")
+        assert told() == 2
+        room = server.stats().games["one"].room
+        assert room.dropped_inputs == 1 + 3 + 2
+        ann.input(Thrust(1.0))
+        await trio.sleep(0.2)
+        assert (ann.get_state(State).total > 0) is (game is Thrusting)
+        context = server._context("it is read")
+        found = samples(await Metrics(context, Instruments(context.counters.lag)).collect())
+        name = f'pgnet_dropped_inputs_total{{game="{game.__name__}",reason="'
+        assert found[f'{name}gone"}}'] == 3
+        assert found[f'{name}{reason}"}}'] >= 2

@@ -56,7 +56,7 @@ class Simulation:
         dt: Seconds from one tick to the next; 0 where the game has no ticks.
         is_used: Whether the game has ticks.
         dropped: How many inputs were never played: of those who do not play, of another kind than
-            the game takes, too many, or from the future.
+            the game takes, too many, from the future, or of a player or a game that is gone.
     """
 
     def __init__(self, instance: GameInstance, members: Members) -> None:
@@ -76,6 +76,8 @@ class Simulation:
         """Begin with a game that was just made."""
         instance = self._instance
         self._forget_all()
+        # It may be of another class, which takes other inputs.
+        self._has_told = False
         self.is_used = instance.has_ticks
         self.dt = 1 / instance.game.update_rate if instance.has_ticks else 0.0
         # A game that goes on, or is made again, has had those of before.
@@ -142,6 +144,8 @@ class Simulation:
         inputs = self._players.pop(player, None)
         if inputs is not None:
             self._add_dropped(self._dropped, inputs)
+            if inputs.buffer:
+                self._dropped["gone"] += len(inputs.buffer)
 
     # What the game asks for.
 
