@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from pgnet_trio import Game, Monitor, Server, on
+from pgnet_trio.environment import Environment
 from pgnet_trio.server.counters import LAG_BOUNDS, Histogram
 from pgnet_trio.server.monitor.instruments import Instruments
 from pgnet_trio.server.monitor.metrics import Metrics
@@ -111,7 +112,8 @@ async def main(tables: int) -> None:
         port=0,
         monitor=Monitor("127.0.0.1:0"),
         rooms=[f"table {number}" for number in range(tables)],
-        environment=cheap_environment(),
+        # Cheap passwords, and real threads.
+        environment=attrs.evolve(cheap_environment(), run_blocking=Environment().run_blocking),
         registrations_per_address=None,
         # On a busy machine they take their time, all at once.
         login_timeout=None,

@@ -7,6 +7,7 @@ session and each game is added up in steps, so that a server full of players ans
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import platform
 from collections.abc import Iterable, Iterator
 from time import perf_counter
@@ -144,6 +145,10 @@ class Metrics:
             return self._text
 
     async def _collect(self) -> bytes:
+        # In a thread: to count the files that are open takes longer the more connections there are.
+        of_process = await self._context.options.environment.run_blocking(
+            _collected, self._process, abandon_on_cancel=True
+        )
         pace = _Pace()
         of_sessions = _OfSessions()
         sessions = self._context.sessions.all()
@@ -158,7 +163,7 @@ class Metrics:
             room.publisher.simulation.count_dropped()
             await pace.rest()
         text = []
-        for family in self._families(of_sessions, of_games):
+        for family in itertools.chain(self._families(of_sessions, of_games), of_process):
             text.append(generate_latest(_Family(family)))
             await pace.rest()
         return b"".join(text)
@@ -380,10 +385,13 @@ class Metrics:
             "level",
             {each.lower(): count for each, count in self._instruments.log.counts.items()},
         )
-        yield from self._process.collect()
 
     def _uptime(self) -> float:
         return trio.current_time() - self._began
+
+
+def _collected(collector: ProcessCollector) -> list[Metric]:
+    return list(collector.collect())
 
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:
