@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from pgnet_trio import (
+    Bot,
     Game,
     LoginRefused,
     Packet,
@@ -402,3 +403,76 @@ async def test_a_save_that_fails_shows_until_one_succeeds(autojump_clock: MockCl
         assert of(found, "pgnet_save_age_seconds") <= 11
         assert of(found, "pgnet_saved_games") == 1
         assert of(found, "pgnet_shutting_down") == 0
+
+
+class Robot(Bot):
+    def __init__(self) -> None:
+        super().__init__("bot 1")
+
+    async def play(self) -> None:
+        await trio.sleep_forever()
+
+
+class Guarded(Board):
+    async def run(self) -> None:
+        self.room.add_bot(Robot())
+        await trio.sleep_forever()
+
+
+async def test_who_does_not_read_is_counted(autojump_clock: MockClock) -> None:
+    async with (
+        hosting(Guarded, max_unacknowledged_messages=100, requests_per_second=None) as server,
+        playing(server, "ann", "bob", game="table 1") as (_, bob),
+    ):
+        game = {"game": "Guarded"}
+        found = await read(server)
+        assert of(found, "pgnet_bots", **game) == 1
+        assert of(found, "pgnet_players", **game) == 3
+        assert of(found, "pgnet_dropped_pushes") == 0
+        patches = of(found, "pgnet_patch_bytes_total", **game)
+        server.network.stall("ann")
+        for number in range(200):
+            await bob.call(Move(number))
+        found = await read(server)
+        stats = server.stats().sessions["ann"]
+        assert of(found, "pgnet_dropped_pushes") == stats.dropped_pushes >= 100
+        assert of(found, "pgnet_unacknowledged_messages") >= stats.unacknowledged >= 50
+        assert of(found, "pgnet_unacknowledged_bytes") >= 10 * stats.unacknowledged
+        await trio.sleep(0.2)
+        found = await read(server)
+        # A patch has a few bytes at least.
+        grown = of(found, "pgnet_patch_bytes_total", **game) - patches
+        assert grown >= 3 * of(found, "pgnet_patches_total", **game) > 0
+        context = server._context("it is read")
+        assert of(found, "pgnet_loop_stalls_total") == 0
+        context.counters.stalls += 2
+        assert of(await read(server), "pgnet_loop_stalls_total") == 2
+        server.network.heal("ann")
+
+
+class SlowDisk(MemoryStore):
+    """Takes two seconds for each write."""
+
+    clock: MockClock
+
+    def write(self, changes: Changes) -> None:
+        self.clock.jump(2.0)
+        super().write(changes)
+
+
+async def test_how_long_a_save_took_is_shown(autojump_clock: MockClock) -> None:
+    disk = SlowDisk()
+    disk.clock = autojump_clock
+    async with (
+        hosting(Board, store=disk, autosave_interval=10) as server,
+        playing(server, "ann", game="table 1") as ann,
+    ):
+        await ann.call(Move(1))
+        took = 0.0
+        # The disk writes in a thread, and time goes on meanwhile.
+        for _ in range(60):
+            await trio.sleep(0.5)
+            took = of(await read(server), "pgnet_save_seconds")
+            if took:
+                break
+        assert took >= 2
