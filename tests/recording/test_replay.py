@@ -552,6 +552,43 @@ def test_a_saved_game_goes_on_in_another_file_from_its_save_string(tmp_path: Pat
     assert (alone.difference, repr(alone.error)) == (None, repr(outcome.error))
 
 
+class Doubled(Saved):
+    """The same class after its author has changed it, while tables of it were played."""
+
+    @on(Add)
+    def add(self, player: str, message: Add) -> Told | None:
+        self.total += 2 * message.number
+        return Told(str(self.total))
+
+
+Doubled.__name__ = Saved.__name__
+
+
+def test_a_table_that_went_on_with_a_changed_class_is_played_again_with_that(
+    tmp_path: Path,
+) -> None:
+    async def play(table: RecordedTable) -> None:
+        await moves(1, 2)(table)
+        await table.room.reload(functools.partial(Doubled, "table 1"))
+        table.send("ann", Add(7), at_once=True)
+        await trio.sleep(1)
+        table.send("ann", Fail("at last"), at_once=True)
+        await trio.sleep(1)
+
+    table = record_table(Saved, play, tmp_path / "recordings")
+    before, after = map(load_life, recordings_in(tmp_path / "recordings"))
+    assert [before.head.beginning, after.head.beginning] == ["new", "reloaded"]
+    outcome = replay(before, Saved)
+    assert (outcome.difference, outcome.error) == (None, None)
+    watched: list[Any] = []
+    outcome = replay(after, Doubled, watch=lambda view: watched.extend(view.states.values()))
+    assert outcome.difference is None
+    assert watched[-1] == table.latest["ann"].states[-1]
+    assert "at last" in str(outcome.error and first_error(outcome.error))
+    # As it was before, it does not do what the table did.
+    assert replay(after, Saved).difference is not None
+
+
 def test_a_game_that_is_not_saved_is_cut_and_says_so(tmp_path: Path) -> None:
     recordings = tmp_path / "recordings"
 
