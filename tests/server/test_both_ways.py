@@ -21,6 +21,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from pgnet_trio import Game, Packet, Request, Response, on
 from pgnet_trio.patch import apply, apply_columns
+from pgnet_trio.server.causes import without_error_id
 from pgnet_trio.testing import HostedServer
 from pgnet_trio.transport import rounds
 from tests.attacks.peer import ConnectionEnded, Conversation
@@ -271,7 +272,7 @@ class Visitor:
                 self.question = rest[0]
                 self.heard.append(["question", rest[1]])
             case 16:
-                self.heard.append(["game", rest[0], rest[3], rest[4]])
+                self.heard.append(["game", rest[0], rest[3], without_error_id(rest[4])])
             case 8:
                 # What becomes of an answer to a question waits for no turn.
                 (self.judged if rest[0] in self.answers else self.heard).append(_told_of(rest))
@@ -317,7 +318,8 @@ def _told_of(response: list[Any]) -> list[Any]:
     code = more[1] if len(more) > 1 else ""
     if code in REFUSED_LATE:
         return ["answer", id, "out"]
-    return ["answer", id, status, message, payload]
+    # Each failure has another id.
+    return ["answer", id, status, without_error_id(message), payload]
 
 
 def masked(first: int, payload: bytes) -> bytes:
