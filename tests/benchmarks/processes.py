@@ -11,6 +11,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Set
 from pathlib import Path
 
@@ -57,21 +58,9 @@ class CPUTime:
 
 
 def cpu_seconds(process: int) -> float:
-    """The CPU time that a process has had until now, to a nanosecond where Linux says it so finely.
-
-    It is that of all threads that run now: one that has ended takes its own with it.
-    """
-    total = 0
-    try:
-        for task in Path(f"/proc/{process}/task").iterdir():
-            # A thread may end just now.
-            with contextlib.suppress(ProcessLookupError):
-                total += int((task / "schedstat").read_text("ascii").split()[0])
-    except FileNotFoundError:
-        # Linux may be built without it.
-        used = cpu_time(process)
-        return used.user + used.system
-    return total / 1e9
+    """The CPU time that a process has had, all of its threads together, to a nanosecond."""
+    # Linux's name for the clock of another process: see clock_getcpuclockid(3).
+    return time.clock_gettime((~process << 3) | 2)
 
 
 def cpu_time(process: int) -> CPUTime:
