@@ -396,18 +396,6 @@ def digest_of(*parts: bytes) -> int:
     return digest
 
 
-def answered(status: int, message: str, payload: Any) -> bytes:
-    """Return the record of an answer."""
-    try:
-        record = encode_record(Answered(status, message, payload))
-    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
-        # It cannot travel either; the player is told that.
-        return encode_record(AnsweredLong(0))
-    if len(record) > LONGEST_CONTENT:
-        return encode_record(AnsweredLong(zlib.crc32(record)))
-    return record
-
-
 def content_of(data: bytes) -> bytes:
     """Return what a record keeps of a push."""
     return data if len(data) <= LONGEST_CONTENT else b""

@@ -26,13 +26,12 @@ from pgnet_trio.recording.records import (
     Shown,
     StepBegan,
     TurnBegan,
-    answered,
     content_of,
     decode_records,
 )
 from pgnet_trio.replay.outcomes import Difference
 from pgnet_trio.replay.telling import describe_record
-from pgnet_trio.server.causes import without_error_id
+from pgnet_trio.server.recording.tape import answer_record
 
 if TYPE_CHECKING:
     from pgnet_trio.messages import Response
@@ -306,12 +305,9 @@ class ReplayTape:
 
     def note_answer(self, response: Response, /) -> None:
         """Compare an answer."""
-        if self.is_free or not (response.status or response.message or response.payload):
-            return
-        text = without_error_id(response.message) if response.status else response.message
-        record = answered(response.status, text, response.payload)
-        (got,) = decode_records(record, 1)
-        self._expect(got, describe_record(got))
+        if not self.is_free and (record := answer_record(response)):
+            (got,) = decode_records(record, 1)
+            self._expect(got, describe_record(got))
 
     def note_push(self, receivers: Iterable[str], envelope: bytes, /) -> None:
         """Compare a push."""

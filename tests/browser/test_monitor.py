@@ -105,14 +105,19 @@ async def test_the_host_sees_players_and_puts_one_out(open_page: OpenPage) -> No
         await page.wait_text("main", "Nobody is banned.")
 
 
+async def join(page: Tab) -> None:
+    """Join the table as a made-up player, once the playground is there."""
+    await page.wait_text("#nav", "Playground")
+    await page.wait_for("document.querySelector('.toolbar button') !== null")
+    await page.click(".toolbar button")
+
+
 async def test_a_made_up_player_plays_from_a_form(open_page: OpenPage) -> None:
     server = HostedServer(Chat, port=None, monitor=Monitor("127.0.0.1:0"), development=True)
     with server.expecting(ZeroDivisionError):
         async with server.running():
             page = await open_page(f"http://127.0.0.1:{server.monitor_port}/#/playground/one")
-            await page.wait_text("#nav", "Playground")
-            await page.wait_for("document.querySelector('.toolbar button') !== null")
-            await page.click(".toolbar button")
+            await join(page)
             await page.wait_for("document.querySelector('[type=checkbox]') !== null")
             await page.click(".message-form input")
             await page.type("hello")
@@ -125,16 +130,12 @@ async def test_a_made_up_player_plays_from_a_form(open_page: OpenPage) -> None:
             # The same name in another tab, and after a restart, is the same player.
             await page.evaluate("sessionStorage.clear()")
             await page.reload()
-            await page.wait_text("#nav", "Playground")
-            await page.wait_for("document.querySelector('.toolbar button') !== null")
-            await page.click(".toolbar button")
+            await join(page)
             await page.wait_text(".player h3", "Ada")
             # A name that somebody else has is none to play with.
             await page.evaluate("localStorage.clear()")
             await page.reload()
-            await page.wait_text("#nav", "Playground")
-            await page.wait_for("document.querySelector('.toolbar button') !== null")
-            await page.click(".toolbar button")
+            await join(page)
             await page.wait_text(".problem", "There is a user Ada already")
 
 

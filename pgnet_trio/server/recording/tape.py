@@ -14,7 +14,10 @@ from pgnet_trio.foreign_text import one_line
 from pgnet_trio.messages import time_of, wall_clock
 from pgnet_trio.recording import Beginning, crash_of, digest_of, encode_record
 from pgnet_trio.recording.records import (
+    LONGEST_CONTENT,
     AnswerCame,
+    Answered,
+    AnsweredLong,
     AskBegan,
     ClockRead,
     Due,
@@ -31,7 +34,6 @@ from pgnet_trio.recording.records import (
     StepBegan,
     TimeIsUp,
     TurnBegan,
-    answered,
     content_of,
 )
 from pgnet_trio.server.causes import without_error_id
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from pgnet_trio.server.room.player import OpenQuestion, Player
     from pgnet_trio.server.room.room import RoomTask
 
-__all__ = ["RecordingTape"]
+__all__ = ["RecordingTape", "answer_record"]
 
 _AT_ONCE = encode_record(TurnBegan())
 _OTHER_CHARACTERS = re.compile("[^A-Za-z0-9]+")
@@ -127,12 +129,11 @@ class RecordingTape:
     def note_answer(self, response: Response, /) -> None:
         """Note how a packet is answered; what is empty, as most answers are, is left out."""
         segment = self._segment
-        if segment is not None and (response.payload or response.message or response.status):
-            # Each failure has another id.
-            text = without_error_id(response.message) if response.status else response.message
-            record = answered(response.status, text, response.payload)
-            segment.pending.append(record)
-            segment.size += len(record)
+        if segment is not None:
+            record = answer_record(response)
+            if record:
+                segment.pending.append(record)
+                segment.size += len(record)
 
     def now(self) -> float:
         """Return the room's time."""
@@ -416,3 +417,22 @@ def _packet_record(turn: PacketTurn, time: float) -> bytes:
             turn.size,
         )
     )
+
+
+def answer_record(response: Response) -> bytes:
+    """Return the record of an answer; no bytes for an empty one, as most answers are."""
+    status, message = response.status, response.message
+    payload: Any = response.payload
+    if not (payload or message or status):
+        return b""
+    if status:
+        # Each failure has another id.
+        message = without_error_id(message)
+    try:
+        record = encode_record(Answered(status, message, payload))
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+        # It cannot travel either; the player is told that.
+        return encode_record(AnsweredLong(0))
+    if len(record) > LONGEST_CONTENT:
+        return encode_record(AnsweredLong(digest_of(record)))
+    return record
